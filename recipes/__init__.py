@@ -1,0 +1,1 @@
+"""Recipes: ``NAME.py`` is an experiment, ``NAME.yaml`` its values."""

@@ -1,0 +1,135 @@
+"""Counts against formulas, sizes against files, and latency that states what it measured."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import save_file
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
+
+from toolkit.evaluation.cost import bytes_on_disk, latency, macs, num_nonzero, num_parameters, sparsity
+from toolkit.models.encoder import prunable_weights
+
+WIDTH, FFN, LAYERS, VOCABULARY, CLASSES = 32, 64, 2, 50, 3
+
+
+@pytest.fixture
+def bert() -> PreTrainedModel:
+    config = BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        intermediate_size=FFN,
+        max_position_embeddings=128,
+        num_labels=CLASSES,
+    )
+    network: PreTrainedModel = transformers.BertForSequenceClassification(config)
+    return network
+
+
+def test_parameters_of_bert(bert: PreTrainedModel) -> None:
+    embeddings = (VOCABULARY + 128 + 2) * WIDTH + 2 * WIDTH
+    block = 4 * (WIDTH**2 + WIDTH) + (WIDTH * FFN + FFN) + (FFN * WIDTH + WIDTH) + 2 * 2 * WIDTH
+    head = (WIDTH**2 + WIDTH) + (WIDTH * CLASSES + CLASSES)
+    assert num_parameters(bert) == embeddings + LAYERS * block + head
+
+
+def test_tied_parameters_count_once(bert: PreTrainedModel) -> None:
+    network = BertForMaskedLM(bert.config)
+    stored = {parameter.data_ptr(): parameter.numel() for parameter in network.parameters()}
+    assert num_parameters(network) == sum(stored.values())
+
+
+def test_zeros_are_counted_as_numpy_counts_them(bert: PreTrainedModel) -> None:
+    weights = prunable_weights(bert)
+    generator = torch.Generator().manual_seed(0)
+    for number, weight in enumerate(weights.values()):
+        weight.data[torch.rand(weight.shape, generator=generator) < number / len(weights)] = 0
+    arrays = [weight.detach().numpy() for weight in weights.values()]
+    zeros = sum((array == 0).sum() for array in arrays)
+    assert sparsity(weights) == pytest.approx(zeros / sum(array.size for array in arrays), rel=1e-15)
+    assert num_nonzero(bert) == sum(np.count_nonzero(p.detach().numpy()) for p in bert.parameters())
+
+
+def test_sparsity_of_nothing() -> None:
+    with pytest.raises(ValueError, match="Sparsity of no weights"):
+        sparsity({})
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize(("batch", "length"), [(1, 128), (3, 17)])
+def test_macs_of_bert(attention: str, batch: int, length: int, bert: PreTrainedModel) -> None:
+    bert.set_attn_implementation(attention)
+    projections = 4 * length * WIDTH**2
+    products = 2 * length**2 * WIDTH  # queries with keys, and weights with values
+    block = projections + products + 2 * length * WIDTH * FFN
+    assert macs(bert, batch, length) == batch * (LAYERS * block + WIDTH**2 + WIDTH * CLASSES)
+
+
+def test_macs_leave_the_network_and_the_random_numbers_alone(bert: PreTrainedModel) -> None:
+    bert.train()
+    before = torch.get_rng_state()
+    macs(bert, length=8)
+    assert bert.training
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("measure", [macs, latency])
+def test_impossible_shapes(measure: Callable[..., object], bert: PreTrainedModel) -> None:
+    with pytest.raises(ValueError, match="length is 129, but the network has 128 positions"):
+        measure(bert, length=129)
+    with pytest.raises(ValueError, match="batch is 0"):
+        measure(bert, batch=0)
+
+
+def test_bytes_are_those_of_the_weight_files(tmp_path: Path) -> None:
+    for part in (1, 2):
+        save_file({"weight": torch.zeros(100, part)}, tmp_path / f"model-{part}.safetensors")
+    (tmp_path / "tokenizer.json").write_text("x" * 10_000)
+    sizes = [(tmp_path / f"model-{part}.safetensors").stat().st_size for part in (1, 2)]
+    assert bytes_on_disk(tmp_path) == sum(sizes)
+    assert sum(sizes) >= 4 * (100 + 200)
+
+
+def test_bytes_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"holds no \*.safetensors"):
+        bytes_on_disk(tmp_path)
+
+
+def test_latency_states_what_it_measured_and_restores(bert: PreTrainedModel) -> None:
+    bert.train()
+    threads = torch.get_num_threads()
+    measured = latency(bert, batch=2, length=8, threads=1, min_seconds=0.05)
+    assert (measured.batch, measured.length, measured.threads) == (2, 8, 1)
+    assert (measured.device, measured.dtype) == ("cpu", "float32")
+    assert 0 < measured.median < 1e4
+    assert measured.iqr >= 0
+    assert bert.training
+    assert torch.get_num_threads() == threads
+
+
+def test_threads_are_restored_after_an_error(bert: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**inputs: object) -> None:
+        assert torch.get_num_threads() == 1
+        raise RuntimeError("out of memory")
+
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(bert, "forward", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        latency(bert, length=8, threads=1)
+    assert torch.get_num_threads() == threads
+
+
+def test_longer_input_takes_longer(bert: PreTrainedModel) -> None:
+    short, long = (latency(bert, batch, 128, min_seconds=0.2).median for batch in (1, 32))
+    assert long > 2 * short
+
+
+@pytest.mark.parametrize("options", [{"threads": 0}, {"min_seconds": 0.0}])
+def test_impossible_measurements(options: dict[str, float], bert: PreTrainedModel) -> None:
+    with pytest.raises(ValueError, match="both must be positive"):
+        latency(bert, length=8, **options)  # type: ignore[arg-type]

@@ -1,0 +1,97 @@
+"""Fine-tuning: its loss, its groups, its schedule and its refusal of losses that are no numbers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning import Trainer, seed_everything
+from torch import nn
+
+from toolkit.data import TaskData
+from toolkit.modules.fine_tuning import FineTuning, Training, decay_groups, label_loss, rows_with_labels
+from toolkit.tasks import TASKS
+
+
+def test_it_learns_and_dropout_is_on(
+    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    module = FineTuning(data.task, str(tiny_network), Training(learning_rate=1e-3))
+    before = module.network.get_input_embeddings().weight.detach().clone()
+    trainer = make_trainer()
+    trainer.fit(module, datamodule=data)
+    assert trainer.global_step == 2 * (144 // 8)
+    assert not torch.equal(before, module.network.get_input_embeddings().weight)
+    assert module.network.training
+    assert set(trainer.callback_metrics) >= {"loss", "dev_accuracy"}
+
+
+def test_learning_rate_rises_and_falls_by_steps(
+    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    rates: list[float] = []
+    module = FineTuning(data.task, str(tiny_network), Training(learning_rate=0.5e-3, warmup_fraction=0.25))
+    module.on_before_optimizer_step = lambda optimizer: rates.append(optimizer.param_groups[0]["lr"])  # type: ignore
+    make_trainer().fit(module, datamodule=data)
+    steps, warmup = 36, 9
+    expected = [0.5e-3 * min(step / warmup, (steps - step) / (steps - warmup)) for step in range(steps)]
+    assert rates == pytest.approx(expected)
+
+
+def test_fresh_head_depends_on_the_seed_alone(data: TaskData, tiny_network: Path) -> None:
+    seed_everything(3)
+    first = FineTuning(data.task, str(tiny_network))
+    torch.rand(17)
+    second = FineTuning(data.task, str(tiny_network))
+    seed_everything(4)
+    third = FineTuning(data.task, str(tiny_network))
+    heads = [dict(module.network.named_parameters())["classifier.weight"] for module in (first, second, third)]
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
+def test_decay_spares_biases_and_normalisations() -> None:
+    network = nn.Sequential(nn.Embedding(5, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+    decayed, spared = decay_groups(network, 0.1)  # type: ignore[arg-type]
+    assert [weight.shape for weight in decayed["params"]] == [(5, 4), (2, 4)]
+    assert [weight.shape for weight in spared["params"]] == [(4,), (4,), (2,)]
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+
+
+def test_loss_that_is_no_number_stops_with_step_and_batch(
+    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    module = FineTuning(data.task, str(tiny_network))
+    with torch.no_grad():
+        module.network.classifier.bias.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match=r"nan at optimizer step 0 \(epoch 0, batch 0\).*learning_rate"):
+        make_trainer().fit(module, datamodule=data)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"weight_decay": -1}, "weight_decay"),
+        ({"warmup_fraction": 1}, "warmup_fraction"),
+        ({"dropout": 1.0}, "dropout"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, float], named: str) -> None:
+    with pytest.raises(ValueError, match=f"training.{named}"):
+        Training(**options)
+
+
+def test_tagging_loss_counts_words_not_positions() -> None:
+    logits = torch.randn(2, 4, 3)
+    labels = torch.tensor([[-100, 1, 2, -100], [0, -100, -100, -100]])
+    rows, kept = rows_with_labels(logits, labels, TASKS["upos"])
+    assert rows.shape == (3, 3)
+    expected = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=-100)
+    torch.testing.assert_close(label_loss(rows, kept, TASKS["upos"]), expected)
+
+
+def test_regression_loss_is_the_mean_squared_difference() -> None:
+    rows, labels = rows_with_labels(torch.tensor([[1.0], [3.0]]), torch.tensor([2.0, 5.0]), TASKS["stsb"])
+    assert label_loss(rows, labels, TASKS["stsb"]).item() == pytest.approx((1 + 4) / 2)

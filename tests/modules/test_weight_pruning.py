@@ -1,0 +1,230 @@
+"""Proximal and magnitude pruning: exact sparsity, a pattern that holds, the paper's equation, and exact resumption."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from toolkit.data import TaskData
+from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.magnitude_pruning import MagnitudePruning
+from toolkit.modules.proximal_pruning import ProximalPruning
+from toolkit.modules.weight_pruning import WeightPruning
+from toolkit.pruning import masks
+from toolkit.pruning.proximal import reweight, soft_threshold
+
+FAST = Training(learning_rate=2e-3)
+METHODS: dict[str, tuple[type[WeightPruning], dict[str, Any]]] = {
+    "adam": (ProximalPruning, {}),
+    "euclidean": (ProximalPruning, {"metric": "euclidean"}),
+    "outer loop": (ProximalPruning, {"reweight_interval": 4, "exponent": "rising"}),
+    "every third step": (ProximalPruning, {"interval": 3}),
+    "penalty in the loss": (ProximalPruning, {"regularizer": "loss", "metric": "euclidean"}),
+    "gradual": (MagnitudePruning, {}),
+    "gradual by curvature": (MagnitudePruning, {"score": "curvature"}),
+    "iterative per layer": (MagnitudePruning, {"schedule": "iterative", "scope": "layer", "rounds": 3}),
+    "one shot": (MagnitudePruning, {"schedule": "one_shot"}),
+}
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+def build(method: str, data: TaskData, network: Path, **options: Any) -> WeightPruning:
+    kind, own = METHODS[method]
+    return kind(data.task, str(network), **{"sparsity": 0.7, "training": FAST} | own | options)
+
+
+class Watch(Callback):
+    """Record sparsity and what the optimizer remembers of dead weights, after each step."""
+
+    def __init__(self) -> None:
+        self.sparsities: list[float] = []
+        self.revived = 0
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, WeightPruning)
+        self.sparsities.append(masks.sparsity(pl_module.weights))
+        for name, pruned in pl_module.pruned.items():
+            state = trainer.optimizers[0].state[pl_module.weights[name]]
+            self.revived += sum(int(state[key][pruned].count_nonzero()) for key in ("exp_avg", "exp_avg_sq"))
+
+
+@every_method
+def test_sparsity_is_exact_and_the_pattern_holds(
+    method: str, data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    module = build(method, data, tiny_network)
+    untouched = {name: weight for name, weight in module.network.named_parameters() if name not in module.weights}
+    watch = Watch()
+    make_trainer(callbacks=[watch]).fit(module, datamodule=data)
+    total = sum(weight.numel() for weight in module.weights.values())
+    # Rounding to a whole number of weights, in each of 12 matrices where the scope is the layer.
+    assert masks.sparsity(module.weights) == pytest.approx(0.7, abs=6.5 / total)
+    end = round(0.6 * 36)
+    assert len(set(watch.sparsities[end - 1 :])) == 1
+    assert watch.sparsities[0] == 0
+    assert watch.revived == 0
+    assert all(weight.count_nonzero() > 0 for name, weight in untouched.items() if "bias" not in name)
+    assert module.results()["natural_sparsity"] <= 0.75
+
+
+@pytest.mark.parametrize("method", ["adam", "euclidean", "every third step"])
+def test_proximal_steps_alone_come_near_the_wanted_sparsity(
+    method: str, data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    module = build(method, data, tiny_network)
+    make_trainer().fit(module, datamodule=data)
+    assert module.natural_sparsity == pytest.approx(0.7, abs=0.15)
+
+
+def test_paper_form_is_adamw_then_the_proximal_operator(
+    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    """With a given penalty, every step equals a plain loop of AdamW and soft thresholds, bit for bit."""
+    penalty = 0.02
+    options: dict[str, Any] = {"sparsity": None, "penalty": penalty, "metric": "euclidean", "prune_start": 0.0}
+    module = build("adam", data, tiny_network, prune_fraction=1.0, **options)
+    make_trainer(max_epochs=1).fit(module, datamodule=data)
+
+    plain = FineTuning(data.task, str(tiny_network), FAST)
+    targets = dict(plain.network.named_parameters())
+
+    def shrink(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        with torch.no_grad():
+            for name in module.weights:
+                weight = targets[name]
+                weight.copy_(soft_threshold(weight, optimizer.param_groups[0]["lr"] * penalty * reweight(weight)))
+
+    configure = plain.configure_optimizers
+
+    def with_hook() -> Any:
+        configured: Any = configure()
+        configured["optimizer"].register_step_post_hook(shrink)
+        return configured
+
+    plain.configure_optimizers = with_hook  # type: ignore[method-assign]
+    make_trainer(max_epochs=1).fit(plain, datamodule=data)
+    for name, weight in module.network.named_parameters():
+        torch.testing.assert_close(weight, targets[name], rtol=1e-4, atol=1e-6)
+    assert 0.05 < masks.sparsity(module.weights) < 0.95
+    assert module.natural_sparsity == masks.sparsity(module.weights)
+
+
+def test_larger_penalty_prunes_more(data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]) -> None:
+    found = []
+    for penalty in (1e-6, 1e-2, 10.0):
+        module = build("euclidean", data, tiny_network, sparsity=None, penalty=penalty)
+        make_trainer(max_epochs=1).fit(module, datamodule=data)
+        found.append(masks.sparsity(module.weights))
+    assert found == sorted(found)
+    assert found[0] < 0.1
+    assert found[-1] == pytest.approx(1.0, abs=0.01)
+
+
+@every_method
+def test_resumed_run_ends_with_the_same_weights(
+    method: str, data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    whole = build(method, data, tiny_network)
+    make_trainer(max_epochs=3).fit(whole, datamodule=data)
+    for steps in (5, 18, 40):  # Within the first epoch, at its end, in the recovery.
+        def keep(steps: int = steps) -> ModelCheckpoint:
+            return ModelCheckpoint(
+                tmp_path / str(steps), filename="at", every_n_train_steps=steps, enable_version_counter=False
+            )
+
+        class Stop(Callback):
+            def on_train_batch_end(self, trainer: Trainer, *_: Any, steps: int = steps) -> None:
+                if trainer.global_step == steps + 1:  # Checkpoints are written after other callbacks.
+                    raise KeyboardInterrupt
+
+        first = build(method, data, tiny_network)
+        with pytest.raises(SystemExit):
+            make_trainer(max_epochs=3, callbacks=[keep(), Stop()], enable_checkpointing=True).fit(first, datamodule=data)
+        resumed = build(method, data, tiny_network)
+        trainer = make_trainer(max_epochs=3, callbacks=[keep()], enable_checkpointing=True)
+        trainer.fit(resumed, datamodule=data, ckpt_path=tmp_path / str(steps) / "at.ckpt")
+        assert trainer.global_step == 54
+        for (name, weight), other in zip(whole.network.named_parameters(), resumed.network.parameters(), strict=True):
+            assert torch.equal(weight, other), f"{method}, resumed at step {steps}: {name} differs"
+        assert resumed.results() == whole.results()
+
+
+def test_layer_scope_prunes_every_matrix_alike(
+    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    module = build("gradual", data, tiny_network, scope="layer", sparsity=0.5)
+    make_trainer(max_epochs=1).fit(module, datamodule=data)
+    assert {masks.sparsity({name: weight}) for name, weight in module.weights.items()} == {0.5}
+
+
+def test_targets_restrict_what_is_pruned(
+    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    module = build("gradual", data, tiny_network, targets=r"attention")
+    make_trainer(max_epochs=1).fit(module, datamodule=data)
+    assert masks.sparsity(module.weights) == pytest.approx(0.7, abs=1e-3)
+    others = {
+        name: weight
+        for name, weight in module.network.named_parameters()
+        if name not in module.weights and "intermediate.dense.weight" in name
+    }
+    assert others
+    assert masks.sparsity(others) == 0
+
+
+def test_training_that_ends_early_still_fixes_the_pattern(
+    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            trainer.should_stop = trainer.global_step >= 4
+
+    module = build("gradual", data, tiny_network)
+    with pytest.warns(UserWarning, match="before the pattern was to be fixed at step 22"):
+        make_trainer(callbacks=[Stop()]).fit(module, datamodule=data)
+    assert masks.sparsity(module.weights) == pytest.approx(0.7, abs=1e-3)
+
+
+def test_checkpoint_holds_tensors_and_numbers_alone(
+    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    module = build("outer loop", data, tiny_network)
+    trainer = make_trainer(max_epochs=1, enable_checkpointing=True, callbacks=[ModelCheckpoint(tmp_path)])
+    trainer.fit(module, datamodule=data)
+    checkpoint = torch.load(next(tmp_path.glob("*.ckpt")), weights_only=True)
+    assert all(isinstance(pruned, Tensor) for pruned in checkpoint["pruning"]["pruned"].values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sparsity": 1.0}, r"sparsity must lie in \[0, 1\)"),
+        ({"sparsity": -0.1}, r"sparsity must lie in \[0, 1\)"),
+        ({"penalty": 0.1}, "either wanted"),
+        ({"sparsity": None}, "either wanted"),
+        ({"sparsity": None, "penalty": -1.0}, "penalty must be positive"),
+        ({"epsilon": 0.0}, "epsilon must be positive"),
+        ({"interval": 0}, "interval"),
+        ({"prune_start": 0.6, "prune_fraction": 0.6}, "prune_fraction"),
+        ({"targets": "no such weight"}, "no such weight"),
+    ],
+)
+def test_options_out_of_range_are_refused(
+    options: dict[str, Any], message: str, data: TaskData, tiny_network: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        build("adam", data, tiny_network, **options)
+
+
+def test_curvature_needs_an_optimizer_that_measures_it(
+    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    module = build("gradual by curvature", data, tiny_network)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="SGD keeps none; choose model.metric=euclidean or model.score=magnitude"):
+        module.scores(optimizer, curvature=True)

@@ -1,0 +1,263 @@
+"""The one configuration system behind the three doors: jsonargparse, through Lightning's command line."""
+
+import difflib
+import json
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, fields, is_dataclass
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import torch
+import transformers
+from jsonargparse import ArgumentError, Namespace
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from toolkit.experiment import flatten
+
+BUILT = {"model", "data", "trainer", "name", "config"}  # Fields of a recipe that are built, not given as options.
+STRICT = {"allow_abbrev": False, "exit_on_error": False}  # A misspelt option is an error, not a guess.
+USAGE = "python -m toolkit.run recipe=NAME [key=value ...] [--help | --print_config]"
+
+# Warnings of libraries that say nothing to the user of a recipe.
+NOISE = (
+    r"(?s).*does not have many workers",  # Rows are tokenised once; collating them is cheap.
+    r"(?s).*smaller than the logging interval",
+    r"(?s).*is deprecated, use `isinstance\(treespec",
+    r"(?s).*Checkpoint directory .* exists and is not empty",
+)
+
+
+def recipe_names() -> list[str]:
+    """The recipes: the YAML files in ``recipes/``."""
+    return sorted(Path(entry.name).stem for entry in files("recipes").iterdir() if entry.name.endswith(".yaml"))
+
+
+def recipe_class(name: str) -> type[Any]:
+    """The recipe that is called ``name``.
+
+    Raises:
+        ValueError: If there is none; the message lists them.
+    """
+    names = recipe_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f" did you mean {near[0]}?" if near else ""
+        raise ValueError(f"there is no recipe {name!r};{hint} The recipes are: {', '.join(names)}.")
+    recipe: type[Any] = import_module(f"recipes.{name}").recipe
+    return recipe
+
+
+def summary(name: str) -> str:
+    """First line of a recipe's docstring."""
+    return (recipe_class(name).__doc__ or "").strip().splitlines()[0]
+
+
+def recipe_file(name: str) -> str:
+    """Path of a recipe's own values."""
+    return str(files("recipes") / f"{name}.yaml")
+
+
+class RecipeCLI(LightningCLI):
+    """Lightning's command line over a recipe's module, data and own fields.
+
+    Args:
+        name: Of the recipe.
+        args: Options, ``--key=value`` each.
+        run: Whether the options begin with a subcommand (fit, validate, test, predict) and it is run.
+
+    Raises:
+        ValueError: If an option is unknown or its value is wrong; the message names the nearest option.
+    """
+
+    def __init__(self, name: str, args: Sequence[str], *, run: bool = False) -> None:
+        self.name = name
+        self.command = args[0] if run and args else None
+        self.recipe_class = recipe_class(name)
+        types = get_type_hints(self.recipe_class)
+        usage = {} if run else {"usage": USAGE.replace("NAME", name)}
+        try:
+            with warnings.catch_warnings():
+                # Lightning warns that the command line is there as well, but its launcher of processes needs it.
+                warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+                super().__init__(
+                    types["model"],
+                    types["data"],
+                    save_config_callback=None,
+                    auto_configure_optimizers=False,
+                    trainer_defaults={"use_distributed_sampler": False},
+                    parser_kwargs=STRICT | usage | (dict.fromkeys(self.subcommands(), STRICT) if run else {}),
+                    args=list(args),
+                    run=run,
+                )
+        except ArgumentError as error:
+            raise ValueError(self._explain(str(error))) from error
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Put what is particular to the recipe before Lightning's long list."""
+        parser.add_argument("--recipe", default=self.name, help="The recipe, by its name.")
+        parser.add_class_arguments(self.recipe_class, skip=BUILT)
+        parser.add_lightning_class_args(self._model_class, "model")
+        parser.add_lightning_class_args(self._datamodule_class, "data")
+        parser.add_lightning_class_args(self.trainer_class, "trainer")
+        parser.set_defaults({f"trainer.{key}": value for key, value in self.trainer_defaults.items()})
+        parser.link_arguments("model.network", "data.network")
+        parser.link_arguments("data.task", "model.task", apply_on="instantiate")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make a trainer of its own callbacks, with a rich progress bar, and of a precision the hardware has."""
+        options = self._get(self.config_init, "trainer")
+        callbacks = [*deepcopy(options.callbacks or []), *kwargs.pop("callbacks", [])]
+        bar = any(isinstance(callback, RichProgressBar) for callback in callbacks)
+        if options.enable_progress_bar is not False and not bar:
+            callbacks.append(ProgressBar())
+        if options.logger is not None:
+            kwargs.pop("logger", None)
+        else:
+            kwargs.setdefault("logger", False)
+        kwargs["precision"] = supported_precision(options.precision, options.accelerator)
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    def recipe(self) -> Any:
+        """Build the recipe that the options describe."""
+        own = {field.name for field in fields(self.recipe_class)} - BUILT
+        return self.recipe_class(
+            model=self.model,
+            data=self.datamodule,
+            trainer=self.instantiate_trainer,
+            name=self.name,
+            config=self.resolved(),
+            **{name: self._get(self.config_init, name) for name in own},
+        )
+
+    def resolved(self) -> str:
+        """Every option as YAML, which this command line reads again."""
+        config = self.config.get(str(self.subcommand), self.config)
+        options = {key: value for key, value in config.items() if key not in ("config", "ckpt_path", "weights_only")}
+        dumped: str = self._parser(self.subcommand).dump(
+            Namespace({key: options[key] for key in options}), skip_none=False, skip_validation=True
+        )
+        return dumped
+
+    def fit(self, model: Any = None, datamodule: Any = None, ckpt_path: str | None = None, **_: Any) -> None:
+        """Run the whole recipe, of which ``Trainer.fit`` is one stage."""
+        if ckpt_path is not None:
+            raise ValueError("a recipe finds its checkpoints itself; use --resume=true in place of --ckpt_path.")
+        run_recipe(self.recipe())
+
+    def _explain(self, message: str) -> str:
+        """Shorten a parser's message and name the nearest valid option."""
+        unknown = re.search(r"unrecognized arguments: -*([\w.]+)|[Kk]ey \"?([\w.]+)\"? is not expected", message)
+        if unknown is None:
+            return " ".join(message.split())
+        key = unknown[1] or unknown[2]
+        parser = self._subcommand_parsers[self.command] if self.command in self.subcommands() else self.parser
+        near = nearest(key, flatten(parser.get_defaults().as_dict()))
+        hint = f"; did you mean {near}?" if near else f"; see python -m toolkit.run recipe={self.name} --help"
+        return f"recipe {self.name} has no option {key}{hint}"
+
+
+def nearest(key: str, options: Mapping[str, Any]) -> str | None:
+    """The valid option that a misspelt one is nearest to.
+
+    Example:
+        >>> nearest("model.sparsty", {"model.sparsity": 0.8, "model.scope": "global"})
+        'model.sparsity'
+        >>> nearest("model.learning_rate", {"model.training.learning_rate": 1e-4, "model.sparsity": 0.8})
+        'model.training.learning_rate'
+    """
+    last = key.rsplit(".", 1)[-1]
+    for option in options:
+        if option.rsplit(".", 1)[-1] == last:
+            return option
+    return next(iter(difflib.get_close_matches(key, options, 1, cutoff=0.6)), None)
+
+
+def as_options(overrides: Mapping[str, Any]) -> list[str]:
+    """Python values as options of the command line.
+
+    Example:
+        >>> as_options({"model": {"sparsity": 0.9}, "data.task": "mrpc", "reference": None})
+        ['--model.sparsity=0.9', '--data.task=mrpc', '--reference=null']
+    """
+    options = []
+    for key, value in overrides.items():
+        if is_dataclass(value) and not isinstance(value, type):
+            value = asdict(value)
+            options.append(f"--{key}={json.dumps(value)}")
+        elif isinstance(value, Mapping):
+            options += as_options({f"{key}.{name}": part for name, part in value.items()})
+        else:
+            options.append(f"--{key}={value if isinstance(value, str | Path) else json.dumps(value)}")
+    return options
+
+
+def supported_precision(precision: Any, accelerator: str = "auto") -> Any:
+    """Mixed bfloat16 where the hardware computes in it, else float32, with a warning."""
+    if precision != "bf16-mixed":
+        return precision
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif accelerator in ("auto", "cpu"):
+        supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    else:
+        supported = True  # Lightning knows about other accelerators and says so.
+    if not supported:
+        rank_zero_warn(
+            "This hardware does not compute in bfloat16: trainer.precision is 32-true in place of bf16-mixed."
+        )
+        return "32-true"
+    return precision
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's rich progress bar, without the logger's version number."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Loss and scores, to three digits."""
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name: value for name, value in metrics.items() if name != "v_num"}
+
+
+def run_recipe(recipe: Any) -> None:
+    """Run a recipe and print its report, in the first process only."""
+    from rich.console import Console
+
+    report = recipe.run()
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        Console().print(report)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Say what is wrong in one or two lines and exit with status 1; ``TOOLKIT_TRACEBACK=1`` shows the traceback too."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_ours)
+    transformers.utils.logging.disable_progress_bar()
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; the same command with resume=true continues") from None
+    except (ValueError, OSError, FloatingPointError) as error:
+        if os.environ.get("TOOLKIT_TRACEBACK"):
+            raise
+        message = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Drop Lightning's lines about devices and its advertisements, which come with every trainer."""
+    return not re.match(r"(GPU|TPU|HPU|💡|.Trainer|Using |Loading .train_dataloader)", record.getMessage())

@@ -1,0 +1,176 @@
+"""Plain text for masked language modelling (Devlin et al. 2019, arXiv 1810.04805, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+from lightning.pytorch import LightningDataModule
+from transformers import PreTrainedTokenizerBase
+
+from toolkit.data.batching import BatchLoader, evaluation_loader, training_loader
+from toolkit.data.cache import cached, default_folder, digest
+from toolkit.data.lines import read_lines
+from toolkit.data.masking import Mask
+from toolkit.data.splitting import hold_out
+from toolkit.data.tokenization import build, check_length, fingerprint
+from toolkit.models.encoder import load_tokenizer
+
+_FORMAT_VERSION = 1  # of a cached entry; raise it when `encode_lines` changes what it makes
+_CHUNK = 1000
+
+
+class Text(LightningDataModule):
+    """Lines of plain text files, with tokens masked anew in every epoch.
+
+    Each line that is not blank is one text; a line longer than ``max_length`` continues in further rows, so nothing is
+    lost. A part of the rows is held out as dev and masked the same way each time, so that its losses compare. What is
+    masked is a pure function of the seed, the epoch and the rows of the batch.
+
+    Args:
+        files: Text files in UTF-8.
+        network: The network whose tokenizer is used.
+        batch_size: Rows of a training batch, on each device.
+        eval_batch_size: Rows of an evaluation batch.
+        max_length: Longest row in tokens.
+        mask_fraction: Part of the tokens that is to be predicted. Of these 80 % are replaced by the mask, 10 % by a
+            random token, and 10 % stay.
+        whole_word: Mask all sub-words of a word together; then all of them are replaced by the mask.
+        dev_fraction: Part of the rows that is held out as dev.
+        seed: Seed of the split and of the masks.
+        cache: Folder for the tokenised data; without it the folder that TOOLKIT_CACHE names, then the platform's.
+        num_workers: Processes that load batches; 0 loads them in the main process.
+
+    Raises:
+        ValueError: If there are no files or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        files: list[Path],
+        *,
+        network: str = "minilm",
+        batch_size: int = 32,
+        eval_batch_size: int = 64,
+        max_length: int = 128,
+        mask_fraction: float = 0.15,
+        whole_word: bool = False,
+        dev_fraction: float = 0.05,
+        seed: int = 0,
+        cache: Path | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if not files:
+            raise ValueError("data.files is empty; give at least one text file")
+        for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+            if size < 1:
+                raise ValueError(f"data.{name} is {size}, but must be at least 1")
+        for name, fraction in (("mask_fraction", mask_fraction), ("dev_fraction", dev_fraction)):
+            if not 0 < fraction < 1:
+                raise ValueError(f"data.{name} is {fraction}, but must lie between 0 and 1")
+        self.files = [Path(file) for file in files]
+        self.network = network
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.max_length = max_length
+        self.mask_fraction = mask_fraction
+        self.whole_word = whole_word
+        self.dev_fraction = dev_fraction
+        self.seed = seed
+        self.cache = Path(cache) if cache is not None else default_folder()
+        self.num_workers = num_workers
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._splits: dict[str, datasets.Dataset] = {}
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the network.
+
+        Raises:
+            ValueError: If it has no mask token.
+        """
+        if self._tokenizer is None:
+            tokenizer = load_tokenizer(self.network)
+            if tokenizer.mask_token is None:
+                raise ValueError(f"the tokenizer of {self.network!r} has no mask token; use a masked language model")
+            check_length(tokenizer, self.max_length)
+            self._tokenizer = tokenizer
+        return self._tokenizer
+
+    def split(self, name: str) -> datasets.Dataset:
+        """Tokenised rows of ``train`` or ``dev``, not masked, from the cache if they are there."""
+        if name not in ("train", "dev"):
+            raise ValueError(f"no split {name!r}; there are: train, dev")
+        if not self._splits:
+            texts = [line for file in self.files for line in _read_text(file)]
+            key = digest([_FORMAT_VERSION, texts, fingerprint(self.tokenizer), self.max_length, self.whole_word])
+            rows = cached(self.cache, f"text-{key}", lambda: self._encode(texts))
+            train, dev = hold_out([None] * len(rows), self.dev_fraction, self.seed)
+            self._splits = {
+                "train": rows.select(train).flatten_indices(),
+                "dev": rows.select(dev).flatten_indices(),
+            }
+        return self._splits[name]
+
+    def prepare_data(self) -> None:
+        """Tokenise the files into the cache, on one process."""
+        self.split("train")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the tokenised rows from the cache."""
+        self.split("train")
+
+    def train_dataloader(self) -> BatchLoader:
+        """Shuffled batches of train, masked anew in each epoch: this process's share."""
+        collate = Mask(self.tokenizer, self.mask_fraction, self.whole_word, self.seed)
+        return training_loader(self.split("train"), collate, self.batch_size, self.num_workers)
+
+    def val_dataloader(self) -> BatchLoader:
+        """All of dev, masked the same way each time."""
+        collate = Mask(self.tokenizer, self.mask_fraction, self.whole_word, self.seed)
+        return evaluation_loader(self.split("dev"), collate, self.eval_batch_size, self.num_workers)
+
+    def _encode(self, texts: list[str]) -> datasets.Dataset:
+        return encode_lines(texts, self.tokenizer, self.max_length, offsets=self.whole_word)
+
+
+def encode_lines(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, *, offsets: bool = False
+) -> datasets.Dataset:
+    """Tokenise texts into rows of at most ``max_length`` tokens; a longer text continues in further rows.
+
+    Args:
+        texts: The texts.
+        tokenizer: A fast tokenizer.
+        max_length: Longest row in tokens, special tokens included.
+        offsets: Whether to keep where each token stands in its text, from which words are told.
+
+    Returns:
+        Columns ``input_ids``, ``attention_mask``, ``special_tokens_mask``, ``index`` and, if the tokenizer makes them,
+        ``token_type_ids``; with ``offsets`` also ``offset_mapping``.
+    """
+    columns: dict[str, list[Any]] = {}
+    for start in range(0, len(texts), _CHUNK):
+        encoding = tokenizer(
+            list(texts[start : start + _CHUNK]),
+            truncation=True,
+            max_length=max_length,
+            return_overflowing_tokens=True,
+            return_special_tokens_mask=True,
+            return_offsets_mapping=offsets,
+        )
+        for name, values in encoding.items():
+            if name != "overflow_to_sample_mapping":
+                columns.setdefault(name, []).extend(values)
+    columns["index"] = list(range(len(columns["input_ids"])))
+    return build(columns)
+
+
+def _read_text(file: Path) -> list[str]:
+    texts = [line for line in read_lines(file) if line.strip()]
+    if not texts:
+        raise ValueError(f"{file}: no text; every line is blank")
+    return texts

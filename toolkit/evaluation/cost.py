@@ -1,0 +1,165 @@
+"""What a network costs: parameters, zeros, multiply-accumulates, bytes on disk, and measured latency.
+
+Zeros are not speed: dense kernels multiply by them. Sparsity, bytes and latency are therefore separate figures.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.benchmark import Timer
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+from toolkit.evaluation.mode import evaluation_mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Measured time of one forward pass, and what was measured.
+
+    Args:
+        median: Median time of a forward pass, in milliseconds.
+        iqr: Interquartile range of the times, in milliseconds.
+        batch: Sentences per pass.
+        length: Tokens per sentence, without padding.
+        threads: Threads of the operators on the CPU.
+        device: ``cpu``, or the name of the GPU.
+        dtype: Type of the weights.
+    """
+
+    median: float
+    iqr: float
+    batch: int
+    length: int
+    threads: int
+    device: str
+    dtype: str
+
+
+def num_parameters(network: torch.nn.Module) -> int:
+    """Count the parameters; tied ones count once.
+
+    Args:
+        network: Any network.
+    """
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def num_nonzero(network: torch.nn.Module) -> int:
+    """Count the parameters that are not zero; tied ones count once.
+
+    Args:
+        network: Any network.
+    """
+    return sum(int(torch.count_nonzero(parameter)) for parameter in network.parameters())
+
+
+def sparsity(weights: Mapping[str, Tensor]) -> float:
+    """Compute the fraction of zeros over all entries of some weights together.
+
+    Args:
+        weights: The weights by name, e.g. those of `toolkit.models.encoder.prunable_weights`.
+
+    Returns:
+        The fraction, in [0, 1].
+
+    Raises:
+        ValueError: If there are no weights.
+
+    Example:
+        >>> sparsity({"weight": torch.tensor([[0.0, 2.0], [0.0, 0.0]])})
+        0.75
+    """
+    size = sum(weight.numel() for weight in weights.values())
+    if size == 0:
+        raise ValueError("Sparsity of no weights at all; give at least one that has entries.")
+    return sum(weight.numel() - int(torch.count_nonzero(weight)) for weight in weights.values()) / size
+
+
+@torch.inference_mode()
+def macs(network: PreTrainedModel, batch: int = 1, length: int = 128) -> int:
+    """Count the multiply-accumulates of a forward pass: half of the floating-point operations.
+
+    Matrix products are counted, those of attention in full (also where a causal or sliding mask would allow
+    less), element-wise operations are not; zeros in the weights count like other values.
+
+    Args:
+        network: A network of `transformers`.
+        batch: Sentences.
+        length: Tokens per sentence, without padding.
+
+    Raises:
+        ValueError: If `batch` or `length` is not positive, or the network has fewer positions than `length`.
+    """
+    inputs = _inputs(network, batch, length)
+    counter = FlopCounterMode(display=False)
+    # The fused attention of CPUs is invisible to the counter; written out as matrix products it is counted.
+    with evaluation_mode(network), sdpa_kernel(SDPBackend.MATH), counter:
+        network(**inputs)
+    return counter.get_total_flops() // 2
+
+
+def bytes_on_disk(folder: str | Path) -> int:
+    """Add up the sizes of the weight files (``*.safetensors``) of a stored network, in bytes.
+
+    Args:
+        folder: The folder; tokenizer, config and card do not count.
+
+    Raises:
+        FileNotFoundError: If the folder holds no safetensors.
+    """
+    sizes = [file.stat().st_size for file in Path(folder).glob("*.safetensors")]
+    if not sizes:
+        raise FileNotFoundError(f"Folder {folder} holds no *.safetensors; give the folder of a stored network.")
+    return sum(sizes)
+
+
+@torch.inference_mode()
+def latency(
+    network: PreTrainedModel, batch: int = 1, length: int = 128, threads: int = 1, min_seconds: float = 2.0
+) -> Latency:
+    """Measure the time of a forward pass in evaluation mode, on the network's device.
+
+    Args:
+        network: A network of `transformers`; its mode is restored.
+        batch: Sentences per pass.
+        length: Tokens per sentence, without padding.
+        threads: Threads of the operators on the CPU; the process's number is restored.
+        min_seconds: How long to measure, after the warm-up; at least five passes are measured.
+
+    Raises:
+        ValueError: If a number is not positive, or the network has fewer positions than `length`.
+    """
+    if threads < 1 or min_seconds <= 0:
+        raise ValueError(f"threads is {threads} and min_seconds {min_seconds}; both must be positive.")
+    inputs = _inputs(network, batch, length)
+    with evaluation_mode(network):
+        timer = Timer("network(**inputs)", globals={"network": network, "inputs": inputs}, num_threads=threads)
+        warm_up = timer.timeit(3)  # allocates, chooses kernels; Timer waits for the GPU
+        measured = timer.blocked_autorange(min_run_time=max(min_seconds, 5 * warm_up.mean))
+    device = network.device
+    return Latency(
+        median=1e3 * measured.median,
+        iqr=1e3 * measured.iqr,
+        batch=batch,
+        length=length,
+        threads=threads,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        dtype=str(network.dtype).removeprefix("torch."),
+    )
+
+
+def _inputs(network: PreTrainedModel, batch: int, length: int) -> dict[str, Tensor]:
+    """Make sentences without padding, ``(B, T)``; which tokens they hold does not change the cost."""
+    if batch < 1 or length < 1:
+        raise ValueError(f"batch is {batch} and length {length}; both must be positive.")
+    positions = getattr(network.config, "max_position_embeddings", None)
+    if positions is not None and 0 < positions < length:
+        raise ValueError(f"length is {length}, but the network has {positions} positions; give a smaller length.")
+    token = 1 if network.config.pad_token_id != 1 else 2
+    ids = torch.full((batch, length), token, device=network.device)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}

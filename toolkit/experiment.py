@@ -1,0 +1,256 @@
+"""One run of a recipe: its folder, its training stages, what is saved and what is measured.
+
+The folder of a run::
+
+    config.yaml          every option as it was resolved, the recipe's name among them
+    reference/           the uncompressed network, fine-tuned at the same budget
+    model/               the compressed network (a recipe may save more, under other names)
+    */row.json           a network's row of the report, written when its stage is complete
+    checkpoints/ logs/   of the stages; checkpoints are deleted once a stage is complete
+    report.json report.md
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+from transformers import PreTrainedModel
+
+from toolkit.data import TaskData
+from toolkit.evaluation import cost
+from toolkit.evaluation.evaluate import evaluate
+from toolkit.evaluation.report import Report, Row
+from toolkit.models import storage
+from toolkit.models.encoder import prunable_weights
+from toolkit.modules.fine_tuning import FineTuning
+from toolkit.pruning.masks import sparsity
+
+TrainerFactory = Callable[..., Trainer]
+VOLATILE = ("output", "resume")  # Options that say nothing of what a run computes.
+
+
+class Experiment:
+    """The folder of one run, and the stages that fill it.
+
+    A stage is complete when its folder holds ``row.json``; a resumed run goes on with the first stage that is not, at
+    its last checkpoint.
+
+    Args:
+        output: The run's folder.
+        data: The task.
+        trainer: Makes a trainer; called once for each training stage, with the arguments that the stage adds.
+        config: The resolved options as YAML, or an empty text where a recipe is built in code.
+        resume: Whether the folder may hold this very run already.
+
+    Raises:
+        FileExistsError: If the folder holds another run, or this one without ``resume``.
+    """
+
+    def __init__(
+        self, output: Path, data: TaskData, trainer: TrainerFactory, config: str = "", *, resume: bool = False
+    ) -> None:
+        self.output = output
+        self.data = data
+        self.trainer = trainer
+        self.config = config
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        if rank_zero_only.rank == 0:
+            check_folder(output, config, resume=resume)
+        data.prepare_data()  # What is wrong with the files is said before anything is trained or written.
+        data.setup("fit")
+        if rank_zero_only.rank == 0:
+            output.mkdir(parents=True, exist_ok=True)
+            write_text(output / "config.yaml", config)
+
+    def train(self, module: FineTuning, name: str, folder: str = "model") -> Row:
+        """Train, save and measure a network, unless an earlier attempt did.
+
+        Args:
+            module: What is trained.
+            name: Of its row in the report.
+            folder: Below the run's folder, where the network is saved.
+        """
+        target = self.output / folder
+        if (target / "row.json").is_file():
+            rank_zero_info(f"{name}: complete already, in {target}")
+            return read_row(target)
+        started = time.perf_counter()
+        trainer = self._fit(module, name, folder)
+        if trainer.is_global_zero:
+            extras = {
+                "optimizer_steps": trainer.global_step,
+                "training_seconds": round(time.perf_counter() - started, 1),
+                **module.results(),
+            }
+            self._save(module.network, name, target, extras)
+            shutil.rmtree(self.output / "checkpoints" / folder, ignore_errors=True)
+        trainer.strategy.barrier()  # The other processes read the folder, too.
+        return read_row(target)
+
+    def measure(self, folder: Path, name: str) -> Row:
+        """Measure a network that was fine-tuned before, in another run or elsewhere.
+
+        Args:
+            folder: Holds the network, with a head for the task.
+            name: Of its row in the report.
+        """
+        network = storage.load(folder)
+        return replace(self._row(network, name, {}), bytes=cost.bytes_on_disk(folder))
+
+    def report(self, *rows: Row) -> Report:
+        """Write the report of the run's rows; the first is the uncompressed network."""
+        report = Report(rows)
+        if rank_zero_only.rank == 0:
+            report.write(self.output)
+        return report
+
+    def _fit(self, module: FineTuning, name: str, folder: str) -> Trainer:
+        checkpoints = self.output / "checkpoints" / folder
+        trainer = self.trainer(
+            default_root_dir=self.output,
+            enable_model_summary=False,
+            logger=CSVLogger(self.output / "logs", name=folder),
+            callbacks=[
+                ModelCheckpoint(
+                    checkpoints, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+                )
+            ],
+        )
+        last = checkpoints / "last.ckpt"
+        rank_zero_info(f"{name}: {'going on from ' + str(last) if last.is_file() else 'training'}")
+        trainer.fit(module, datamodule=self.data, ckpt_path=last if last.is_file() else None)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        return trainer
+
+    def _save(self, network: PreTrainedModel, name: str, target: Path, extras: Mapping[str, Any]) -> None:
+        network = network.eval()
+        row = self._row(network, name, extras)
+        if target.exists():
+            shutil.rmtree(target)  # Of an attempt that ended between the saving and the row.
+        example = next(iter(self.data.loader("dev")))
+        storage.save(
+            network,
+            self.data.tokenizer,
+            target,
+            config_yaml=self.config or None,
+            card=model_card(row, network),
+            example={key: value[:4] for key, value in example.items()},
+        )
+        row = replace(row, bytes=cost.bytes_on_disk(target))
+        write_text(target / "row.json", json.dumps(Report((row,)).to_json(), indent=2))
+
+    def _row(self, network: PreTrainedModel, name: str, extras: Mapping[str, Any]) -> Row:
+        weights = prunable_weights(network)
+        return Row(
+            name=name,
+            task=self.data.task.name,
+            seed=self.seed,
+            scores=evaluate(network, self.data),
+            parameters=cost.num_parameters(network),
+            nonzero_parameters=cost.num_nonzero(network),
+            sparsity=sparsity(weights),
+            total_sparsity=sparsity(dict(network.named_parameters())),
+            macs=cost.macs(network),
+            latency_ms=asdict(cost.latency(network)),
+            extras=dict(extras),
+        )
+
+
+def check_folder(output: Path, config: str, *, resume: bool) -> None:
+    """Refuse a folder that belongs to something else.
+
+    Raises:
+        FileExistsError: If the folder holds another run, this one without ``resume``, or no run at all.
+        FileNotFoundError: If there is nothing to resume.
+    """
+    stored = output / "config.yaml"
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not stored.is_file():
+        raise FileExistsError(f"{output} is not empty and no run's folder; choose another with output=FOLDER.")
+    changed = changed_options(stored.read_text(encoding="utf-8"), config)
+    if changed:
+        raise FileExistsError(
+            f"{output} holds another run ({'; '.join(changed[:3])}); choose another folder with output=FOLDER."
+        )
+    if not resume:
+        raise FileExistsError(f"{output} holds this very run; continue it with resume=true, or choose another output.")
+
+
+def changed_options(stored: str, config: str) -> list[str]:
+    """Options that differ between two configurations, as ``key: old there, new here``.
+
+    Example:
+        >>> changed_options("model: {sparsity: 0.8}", "model: {sparsity: 0.9}")
+        ['model.sparsity: 0.8 there, 0.9 here']
+    """
+    there, here = (flatten(yaml.safe_load(text) or {}) for text in (stored, config))
+    return [
+        f"{key}: {there.get(key)} there, {here.get(key)} here"
+        for key in sorted(there.keys() | here.keys())
+        if key not in VOLATILE and there.get(key) != here.get(key)
+    ]
+
+
+def flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Options by their dotted keys.
+
+    Example:
+        >>> flatten({"model": {"sparsity": 0.8}, "resume": True})
+        {'model.sparsity': 0.8, 'resume': True}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def read_row(folder: Path) -> Row:
+    """Row of the network that is saved in a folder."""
+    return Report.read(folder / "row.json").rows[0]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside its place and rename it, so that it is there as a whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+def model_card(row: Row, network: PreTrainedModel) -> str:
+    """What a saved network is, in Markdown."""
+    scores = "\n".join(f"| {metric} | {value:.4f} |" for metric, value in row.scores.items())
+    head = type(network).__name__
+    auto = "AutoModelForTokenClassification" if "Token" in head else "AutoModelForSequenceClassification"
+    return f"""# {row.name} on {row.task}
+
+Made with the Lightning compression toolkit; `recipe.yaml` holds every option of the run (seed {row.seed}).
+
+| score on the judged set | |
+| --- | --- |
+{scores}
+| sparsity of the prunable weights | {row.sparsity:.4f} |
+| parameters | {row.parameters:,} |
+| of them not zero | {row.nonzero_parameters:,} |
+
+```python
+from transformers import {auto}, AutoTokenizer
+
+network = {auto}.from_pretrained("this folder")
+tokenizer = AutoTokenizer.from_pretrained("this folder")
+```
+"""

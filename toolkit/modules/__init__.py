@@ -1,0 +1,1 @@
+"""LightningModules: fine-tuning and, one each, the compression methods."""

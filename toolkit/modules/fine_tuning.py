@@ -1,0 +1,286 @@
+"""Fine-tuning of a pretrained network on a task, the reference of every compression method."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel, get_linear_schedule_with_warmup
+
+from toolkit.metrics import task_metrics
+from toolkit.models.encoder import load_network
+from toolkit.modules.distillation import Distillation, hidden_states_loss, logits_loss
+from toolkit.tasks import Task
+
+IGNORED = -100  # The label of tokens that carry none, as in transformers.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the weights are trained: AdamW, linear warm-up, linear decay to zero.
+
+    Args:
+        learning_rate: At the end of the warm-up.
+        weight_decay: Decoupled; matrices only, not biases and normalisations.
+        warmup_fraction: Share of the optimizer steps over which the learning rate rises.
+        dropout: Replaces every dropout probability of the network; None leaves them.
+    """
+
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    warmup_fraction: float = 0.1
+    dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0:
+            raise ValueError(f"training.learning_rate must be positive, but got {self.learning_rate}.")
+        if self.weight_decay < 0:
+            raise ValueError(f"training.weight_decay must not be negative, but got {self.weight_decay}.")
+        if not 0 <= self.warmup_fraction < 1:
+            raise ValueError(f"training.warmup_fraction must lie in [0, 1), but got {self.warmup_fraction}.")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"training.dropout must lie in [0, 1), but got {self.dropout}.")
+
+
+class FineTuning(LightningModule):
+    """Train all weights of a pretrained network on a labelled task.
+
+    The randomness of a training step is a function of seed, epoch, batch and process alone, and the data's order one
+    of seed and epoch: a run that is resumed at the end of an epoch ends with the same weights, bit for bit, as one
+    that was never interrupted.
+
+    Args:
+        task: What the network predicts, its labels resolved (``TaskData.task``).
+        network: A name on the hub, a folder, or ``minilm`` for the one in the ``demo`` extra.
+        training: How the weights are trained.
+        distillation: What is learned from a teacher beside the labels.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        network: str = "minilm",
+        training: Training = Training(),
+        distillation: Distillation = Distillation(),
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.training_options = training
+        self.distillation = distillation
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)  # A fresh head depends on the seed, not on what was built before it.
+            self.network: PreTrainedModel = load_network(network, task, dropout=training.dropout)
+        self.network_name = network
+        self.num_steps = 0  # Optimizer steps of the whole run, known once it starts.
+        self.metrics = {split: task_metrics(task, sync_on_compute=False) for split in ("dev", *task.judged)}
+        self._loader_states: list[dict[str, Any]] = []
+        self._teacher: list[PreTrainedModel] = []  # In a list, it is neither trained nor put into checkpoints.
+
+    def results(self) -> dict[str, Any]:
+        """What the training itself has to report, for the row of the report."""
+        return {}
+
+    def setup(self, stage: str) -> None:
+        """Load the teacher before training."""
+        teacher = self.distillation.teacher
+        if stage == "fit" and teacher is not None and not self._teacher:
+            if teacher == "reference":
+                raise ValueError(
+                    "distillation.teacher=reference is the uncompressed network of a recipe's run; "
+                    "outside a recipe give the folder or the name of a fine-tuned network."
+                )
+            self._teacher.append(load_network(teacher, self.task).eval().requires_grad_(False))
+
+    def on_fit_start(self) -> None:
+        """Put the teacher beside the student, and switch dropout on: transformers loads networks without."""
+        self.network.train()
+        for teacher in self._teacher:
+            teacher.to(self.device)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note where in its epoch the run was interrupted."""
+        self._loader_states = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])
+
+    def on_train_start(self) -> None:
+        """Send the loader there.
+
+        Lightning does so itself only where nothing asked for the loader before it restores its loops; but the number of
+        steps, which the learning rate's schedule needs, comes from the loader.
+        """
+        for state in self._loader_states:
+            self.trainer.train_dataloader.load_state_dict(state)
+        self._loader_states = []
+
+    def on_train_batch_start(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Make the randomness of the step a function of seed, epoch, batch and process."""
+        entropy = np.random.SeedSequence([self.seed, self.current_epoch, batch_idx, self.global_rank])
+        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one batch.
+
+        Raises:
+            FloatingPointError: If the loss is not finite.
+        """
+        loss = self.loss(batch)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"The loss is {loss.item()} at optimizer step {self.global_step} (epoch {self.current_epoch}, batch "
+                f"{batch_idx}); lower model.training.learning_rate or set trainer.gradient_clip_val."
+            )
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Loss of the labels and, with a teacher, of its logits and hidden states.
+
+        Args:
+            batch: Inputs of the network, and ``labels``.
+
+        Returns:
+            A scalar in float32.
+        """
+        inputs = network_inputs(batch)
+        hidden = bool(self._teacher) and self.distillation.hidden_weight > 0
+        output = self.network(**inputs, output_hidden_states=hidden)
+        student, labels = rows_with_labels(output.logits, batch["labels"], self.task)
+        loss = label_loss(student, labels, self.task)
+        for teacher in self._teacher:
+            with torch.no_grad():
+                guide = teacher(**inputs, output_hidden_states=hidden)
+            target, _ = rows_with_labels(guide.logits, batch["labels"], self.task)
+            kind = "values" if self.task.kind == "regression" else "classes"
+            soft = logits_loss(student, target, self.distillation.temperature, kind)  # type: ignore[arg-type]
+            loss = (1 - self.distillation.weight) * loss + self.distillation.weight * soft
+            if hidden:
+                states = hidden_states_loss(output.hidden_states, guide.hidden_states, inputs["attention_mask"])
+                loss = loss + self.distillation.hidden_weight * states
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Score a batch of the dev set."""
+        self._score(batch, "dev")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the dev set; every process has seen all of it."""
+        self._log_scores("dev")
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score a batch of a judged set."""
+        self._score(batch, self.task.judged[dataloader_idx])
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of each judged set."""
+        for split in self.task.judged:
+            self._log_scores(split)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Logits of a batch and the rows of the data they belong to."""
+        return {"index": batch["index"], "logits": self.network(**network_inputs(batch)).logits.float()}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW over two groups of weights, with a schedule that counts optimizer steps.
+
+        Raises:
+            ValueError: If the run has no end.
+        """
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise ValueError("The schedule needs the number of steps; set trainer.max_epochs or trainer.max_steps.")
+        self.num_steps = int(steps)
+        optimizer = AdamW(
+            decay_groups(self.network, self.training_options.weight_decay),
+            lr=self.training_options.learning_rate,
+            fused=True,  # Five times as fast as the default on CPUs.
+        )
+        scheduler = self.schedule(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def schedule(self, optimizer: AdamW) -> LambdaLR:
+        """Linear warm-up and decay over all steps of the run."""
+        warmup = round(self.training_options.warmup_fraction * self.num_steps)
+        return get_linear_schedule_with_warmup(optimizer, warmup, self.num_steps)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the norm of all gradients, also where Lightning refuses to.
+
+        Lightning's mixed precision refuses every fused optimizer, because those unscale float16 gradients themselves;
+        bfloat16 has no scale, so nothing is wrong there.
+        """
+        if gradient_clip_val and self.trainer.precision == "bf16-mixed" and gradient_clip_algorithm in (None, "norm"):
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def _score(self, batch: Mapping[str, Tensor], split: str) -> None:
+        logits = self.network(**network_inputs(batch)).logits.float()
+        if self.task.kind == "tagging":
+            logits = logits.argmax(-1)
+        elif self.task.kind == "regression":
+            logits = logits.squeeze(-1)
+        # Moved here, not registered as a submodule: a module's precision would cast the metric's sums.
+        self.metrics[split].to(self.device).update(logits, batch["labels"])
+
+    def _log_scores(self, split: str) -> None:
+        scores = self.metrics[split].compute()
+        self.log_dict({f"{split}_{name}": value.float() for name, value in scores.items()}, prog_bar=True)
+        self.metrics[split].reset()
+
+
+def network_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What of a batch the network reads: everything but labels and row numbers."""
+    return {name: value for name, value in batch.items() if name not in ("labels", "index")}
+
+
+def rows_with_labels(logits: Tensor, labels: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+    """One row for each thing that is predicted.
+
+    Args:
+        logits: ``(B, C)``, or ``(B, T, C)`` for tagging, or ``(B, 1)`` for regression.
+        labels: ``(B,)``, or ``(B, T)`` for tagging with -100 where there is no label.
+        task: Tells which.
+
+    Returns:
+        Logits ``(N, C)`` (values ``(N,)`` for regression) in float32, and labels ``(N,)``.
+    """
+    if task.kind == "regression":
+        return logits.float().squeeze(-1), labels
+    if task.kind == "tagging":
+        labelled = labels != IGNORED
+        return logits[labelled].float(), labels[labelled]
+    return logits.float(), labels
+
+
+def label_loss(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
+    """Cross-entropy of labels, or mean squared error of values, averaged over rows.
+
+    Args:
+        logits: ``(N, C)``, or values ``(N,)`` for regression.
+        labels: ``(N,)``.
+        task: Tells which.
+    """
+    return F.mse_loss(logits, labels.float()) if task.kind == "regression" else F.cross_entropy(logits, labels)
+
+
+def decay_groups(network: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
+    """Split the weights into those that decay and those that don't: biases and normalisations, all of one dimension."""
+    trained: list[Parameter] = [weight for weight in network.parameters() if weight.requires_grad]
+    return [
+        {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": weight_decay},
+        {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,222 @@
+"""Reweighted proximal pruning (Guo et al. 2019, https://arxiv.org/abs/1909.12486) while fine-tuning."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from toolkit.modules.distillation import Distillation
+from toolkit.modules.fine_tuning import Training
+from toolkit.modules.weight_pruning import WeightPruning, second_moment
+from toolkit.pruning import masks
+from toolkit.pruning.curvature import adam_metric
+from toolkit.pruning.proximal import penalty_for_sparsity, resistance, reweight, shrink_
+from toolkit.tasks import Task
+
+CONTROL_STEPS = 20  # Steps between two derivations of the penalty from the weights as they are.
+CHECKPOINTED = ("gamma", "typical", "pending", "importances")
+HORIZON = 0.05  # The penalty is derived for at least this share of the window, however little of it is left.
+
+
+class ProximalPruning(WeightPruning):
+    r"""Shrink every weight by a reweighted threshold after each optimizer step, then keep the zeros.
+
+    After the AdamW step with learning rate :math:`\lambda`, every target becomes
+
+    .. math:: w_i \leftarrow \operatorname{sign}(w_i) \max(|w_i| - \lambda \gamma \alpha_i / d_i, 0), \qquad
+              \alpha_i = \frac{1}{|w_i|^p + \varepsilon}
+
+    With ``metric="euclidean"`` (:math:`d = 1`) and a ``penalty`` this is the paper's algorithm, and the sparsity is
+    its result. With a ``sparsity``, :math:`\gamma` is derived so that the remaining steps of the window shrink the
+    wanted share of the weights to zero (:func:`toolkit.pruning.proximal.penalty_for_sparsity`), and derived anew from
+    the weights as they have become every few steps; what is then missing, the score in use settles: :math:`|w|`, or
+    :math:`w^2 d` in Adam's metric.
+
+    Args:
+        task: What the network predicts, its labels resolved (``TaskData.task``).
+        network: A name on the hub, a folder, or ``minilm`` for the one in the ``demo`` extra.
+        targets: Regular expression, searched in the names of the weight matrices of the transformer blocks: what may be
+            pruned. Embeddings, normalisations, biases, pooler and head never are.
+        sparsity: Share of the targets that is zero at the end, in [0, 1); null where ``penalty`` is given.
+        penalty: :math:`\gamma` of the paper; null to derive it from ``sparsity``.
+        metric: ``adam`` takes the threshold in Adam's own metric, ``euclidean`` is the paper's.
+        exponent: :math:`p`; ``rising`` makes it the number of the outer iteration (``reweight_interval`` steps).
+        epsilon: :math:`\varepsilon`.
+        floor: Least value of Adam's metric, whose median is 1.
+        regularizer: ``proximal``, or ``loss`` for the ablation that the paper argues against: the penalty is added to
+            the loss, goes through the optimizer's moments, and leaves no zeros until the pattern is fixed.
+        interval: Steps from one proximal step to the next, which then has the learning rates of them all.
+        reweight_interval: Steps of an outer iteration, over which :math:`\alpha` stays as it was at its start.
+        prune_start: Share of the steps after which pruning begins.
+        prune_fraction: Share of the steps after which the pattern is fixed.
+        training: How the weights are trained.
+        distillation: What is learned from a teacher beside the labels.
+
+    Raises:
+        ValueError: If an option is out of range, ``targets`` matches nothing, or not just one of ``penalty`` and
+            ``sparsity`` is given.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        network: str = "minilm",
+        targets: str = ".*",
+        sparsity: float | None = 0.8,
+        penalty: float | None = None,
+        metric: Literal["adam", "euclidean"] = "adam",
+        exponent: float | Literal["rising"] = 1.0,
+        epsilon: float = 1e-3,
+        floor: float = 0.05,
+        regularizer: Literal["proximal", "loss"] = "proximal",
+        interval: int = 1,
+        reweight_interval: int = 1,
+        prune_start: float = 0.1,
+        prune_fraction: float = 0.6,
+        training: Training = Training(),
+        distillation: Distillation = Distillation(),
+    ) -> None:
+        if (penalty is None) == (sparsity is None):
+            raise ValueError(
+                "The sparsity is either wanted (model.sparsity=0.8 model.penalty=null) or the result of a penalty "
+                f"(model.penalty=0.01 model.sparsity=null), but got sparsity {sparsity} and penalty {penalty}."
+            )
+        for name, value in {
+            "penalty": penalty,
+            "exponent": exponent,
+            "epsilon": epsilon,
+            "floor": floor,
+        }.items():
+            if isinstance(value, int | float) and value <= 0:
+                raise ValueError(f"model.{name} must be positive, but got {value}.")
+        if interval < 1 or reweight_interval < 1:
+            raise ValueError(
+                "model.interval and model.reweight_interval must be positive, "
+                f"but got {interval} and {reweight_interval}."
+            )
+        super().__init__(task, network, targets, sparsity, prune_start, prune_fraction, training, distillation)
+        self.metric = metric
+        self.exponent = exponent
+        self.epsilon = epsilon
+        self.floor = floor
+        self.regularizer = regularizer
+        self.interval = interval
+        self.reweight_interval = reweight_interval
+        self.penalty = penalty
+        self.gamma = penalty or 0.0  # In use: the given one, or the one derived last.
+        self.typical = 1.0  # Median of √v̂, where Adam's metric is 1.
+        self.pending = 0.0  # Sum of the learning rates since the last proximal step.
+        self.importances: dict[str, Tensor] = {}  # α/d of the outer iteration, if it is longer than one step.
+        self._scratch: Tensor | None = None
+        self._left: list[float] = []  # Sum of the learning rates from each step to the end of the window.
+
+    def schedule(self, optimizer: Any) -> LambdaLR:
+        """The schedule of fine-tuning, whose sums the penalty is derived from."""
+        scheduler = super().schedule(optimizer)
+        _, end = self.window()
+        rates = [self.training_options.learning_rate * scheduler.lr_lambdas[0](step) for step in range(end)]
+        self._left = torch.tensor(rates, dtype=torch.float64).flip(0).cumsum(0).flip(0).tolist()
+        return scheduler
+
+    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss of fine-tuning; with ``regularizer="loss"`` and within the window plus the reweighted L1 norm."""
+        loss = super().loss(batch)
+        if self.regularizer == "loss" and self.training and self.gamma > 0 and not self.fixed:
+            exponent = self._exponent(self.trainer.global_step + 1)
+            norms = [
+                (self.importances.get(name, reweight(weight.detach(), exponent, self.epsilon)) * weight.abs()).sum()
+                for name, weight in self.weights.items()
+            ]
+            loss = loss + self.gamma * torch.stack(norms).sum()
+        return loss
+
+    def prune_step(self, optimizer: Optimizer, step: int) -> None:
+        """One proximal step, after what it needs was refreshed."""
+        start, end = self.window()
+        done = step - start - 1
+        outer = self.reweight_interval > 1 and done % self.reweight_interval == 0
+        if outer or done % CONTROL_STEPS == 0:
+            self._control(optimizer, step)
+        if outer:
+            self.importances = {
+                name: reweight(weight, self._exponent(step), self.epsilon) for name, weight in self.weights.items()
+            }
+        self.pending += optimizer.param_groups[0]["lr"]
+        if self.regularizer == "proximal" and (step % self.interval == 0 or step == end):
+            for name, weight in self.weights.items():
+                memory = self._memory(weight)
+                shrink_(
+                    weight,
+                    self.pending * self.gamma,
+                    importance=self.importances.get(name),
+                    metric=self._metric(second_moment(optimizer, weight), memory[2]) if self.metric == "adam" else None,
+                    exponent=self._exponent(step),
+                    epsilon=self.epsilon,
+                    scratch=memory,
+                )
+            self.pending = 0.0
+
+    def final_pattern(self, optimizer: Optimizer) -> dict[str, Tensor]:
+        """The zeros as they are (paper), or settled on the wanted number by the score in use."""
+        self.importances = {}
+        if self.sparsity is None:
+            return masks.zeros(self.weights)
+        return masks.prune_smallest(self.scores(optimizer, self.metric == "adam", self.floor), self.sparsity)
+
+    def _control(self, optimizer: Optimizer, step: int) -> None:
+        """Measure Adam's metric, and derive the penalty that prunes the wanted share in the rest of the window."""
+        if self.metric == "adam":
+            self.typical = self.typical_gradient(optimizer)
+        if self.sparsity is not None:
+            start, _ = self.window()
+            left = max(self._left[step - 1], HORIZON * self._left[start])
+            self.gamma = penalty_for_sparsity(self._resistances(optimizer, step), self.sparsity, left)
+
+    def _resistances(self, optimizer: Optimizer, step: int) -> Tensor:
+        stride = self._stride()
+        parts = []
+        for weight in self.weights.values():
+            part = resistance(weight.flatten()[::stride], self._exponent(step), self.epsilon)
+            if self.metric == "adam":
+                part *= self._metric(second_moment(optimizer, weight).flatten()[::stride])
+            parts.append(part)
+        return torch.cat(parts)
+
+    def _metric(self, moment: Tensor, memory: Tensor | None = None) -> Tensor:
+        out = None if memory is None else memory[: moment.numel()].view(moment.shape)
+        return adam_metric(moment, self.typical, self.floor, out=out)
+
+    def _memory(self, weight: Tensor) -> Tensor:
+        """Three rows of memory that every weight uses in turn."""
+        if self._scratch is None or self._scratch.device != weight.device:
+            self._scratch = weight.new_empty(3, max(weight.numel() for weight in self.weights.values()))
+        return self._scratch
+
+    def _exponent(self, step: int) -> float:
+        if self.exponent == "rising":
+            start, _ = self.window()
+            return 1.0 + max(0, step - start - 1) // self.reweight_interval
+        return self.exponent
+
+    def results(self) -> dict[str, Any]:
+        """What the training has to report: the sparsity before it was settled, and the last penalty."""
+        return super().results() | {"penalty": self.gamma}
+
+    def on_fit_start(self) -> None:
+        """Put the state of a resumed run beside the weights."""
+        super().on_fit_start()
+        self.importances = {name: value.to(self.weights[name].device) for name, value in self.importances.items()}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put pattern, penalty, metric and importances into the checkpoint."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["pruning"] |= {name: getattr(self, name) for name in CHECKPOINTED}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them out of the checkpoint."""
+        super().on_load_checkpoint(checkpoint)
+        for name in CHECKPOINTED:
+            setattr(self, name, checkpoint["pruning"][name])

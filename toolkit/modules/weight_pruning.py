@@ -1,0 +1,220 @@
+"""What the modules that zero single weights share: targets, window of steps, pattern, and keeping it."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from toolkit.models.encoder import prunable_weights
+from toolkit.modules.distillation import Distillation
+from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.pruning import masks
+from toolkit.pruning.curvature import adam_metric, saliency, typical_gradient
+from toolkit.tasks import Task
+
+SAMPLE = 2**19  # Quantiles of tens of millions of weights are estimated on about so many, evenly spaced.
+
+
+class WeightPruning(FineTuning, ABC):
+    """Fine-tune while weights are driven to zero, then with the pattern of zeros fixed.
+
+    Of the run's S optimizer steps, the pattern is sought in the window (S * prune_start, S * prune_fraction] and kept
+    in the rest, the recovery. Everything happens in a hook after the optimizer's step: with the right learning rate,
+    before validation and checkpoint, and not for steps that were skipped.
+
+    Args:
+        task: What the network predicts, its labels resolved (``TaskData.task``).
+        network: A name on the hub, a folder, or ``minilm`` for the one in the ``demo`` extra.
+        targets: Regular expression, searched in the names of the weight matrices of the transformer blocks: what may be
+            pruned. Embeddings, normalisations, biases, pooler and head never are.
+        sparsity: Share of the targets that is zero at the end, in [0, 1).
+        prune_start: Share of the steps after which pruning begins.
+        prune_fraction: Share of the steps after which the pattern is fixed.
+        training: How the weights are trained.
+        distillation: What is learned from a teacher beside the labels.
+
+    Raises:
+        ValueError: If an option is out of range or ``targets`` matches nothing.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        network: str = "minilm",
+        targets: str = ".*",
+        sparsity: float | None = 0.8,
+        prune_start: float = 0.1,
+        prune_fraction: float = 0.6,
+        training: Training = Training(),
+        distillation: Distillation = Distillation(),
+    ) -> None:
+        if sparsity is not None and not 0 <= sparsity < 1:
+            raise ValueError(f"model.sparsity must lie in [0, 1), the share of weights to prune, but got {sparsity}.")
+        if not 0 <= prune_start < prune_fraction <= 1:
+            raise ValueError(
+                "model.prune_start and model.prune_fraction are shares of the steps, the first below the second, "
+                f"but got {prune_start} and {prune_fraction}."
+            )
+        super().__init__(task, network, training, distillation)
+        self.targets = targets
+        self.sparsity = sparsity
+        self.prune_start = prune_start
+        self.prune_fraction = prune_fraction
+        self.weights: dict[str, Parameter] = prunable_weights(self.network, targets)
+        self.pruned: dict[str, Tensor] = {}  # True where the weight is held at zero.
+        self.fixed = False
+        self.natural_sparsity: float | None = None
+
+    @abstractmethod
+    def prune_step(self, optimizer: Optimizer, step: int) -> None:
+        """Shrink or prune after optimizer step ``step`` (counted from 1) of the window."""
+
+    @abstractmethod
+    def final_pattern(self, optimizer: Optimizer) -> dict[str, Tensor]:
+        """The pattern to fix: name of a weight → True where it is pruned."""
+
+    def window(self) -> tuple[int, int]:
+        """First step after which nothing is pruned yet, and the step after which the pattern is fixed."""
+        end = max(1, round(self.prune_fraction * self.num_steps))
+        return min(round(self.prune_start * self.num_steps), end - 1), end
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer of fine-tuning, with a hook after its step."""
+        configured: Any = super().configure_optimizers()
+        configured["optimizer"].register_step_post_hook(self._after_step)
+        return configured  # type: ignore[no-any-return]
+
+    def on_fit_start(self) -> None:
+        """Put the pattern of a resumed run beside the weights."""
+        super().on_fit_start()
+        self.pruned = {name: pruned.to(self.weights[name].device) for name, pruned in self.pruned.items()}
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Drop the gradients of dead weights, which would count in the gradient's norm."""
+        for name, pruned in self.pruned.items():
+            gradient = self.weights[name].grad
+            if gradient is not None:
+                gradient.masked_fill_(pruned, 0)
+
+    @torch.no_grad()
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        step = self.trainer.global_step + 1
+        start, end = self.window()
+        if start < step <= end and not self.fixed:
+            self.prune_step(optimizer, step)
+        if step >= end and not self.fixed:
+            self._fix(optimizer)
+        for name, pruned in self.pruned.items():
+            self.weights[name].masked_fill_(pruned, 0)
+
+    def _fix(self, optimizer: Optimizer) -> None:
+        self.natural_sparsity = masks.sparsity(self.weights)
+        self.hold(self.final_pattern(optimizer), optimizer)
+        self.fixed = True
+
+    def hold(self, pruned: dict[str, Tensor], optimizer: Optimizer) -> None:
+        """Zero the pruned weights and what the optimizer remembers of them, and keep them zero from now on.
+
+        Momentum would revive them otherwise.
+        """
+        self.pruned = pruned
+        for name, dead in pruned.items():
+            weight = self.weights[name]
+            weight.masked_fill_(dead, 0)
+            for value in optimizer.state.get(weight, {}).values():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    value.masked_fill_(dead, 0)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the sparsity of the targets."""
+        self.log("sparsity", masks.sparsity(self.weights), prog_bar=True)
+
+    @torch.no_grad()
+    def on_train_end(self) -> None:
+        """Fix the pattern also where training was stopped before its time."""
+        if not self.fixed and self.trainer.optimizers:
+            rank_zero_warn(
+                f"Training ended at step {self.trainer.global_step}, before the pattern was to be fixed at step "
+                f"{self.window()[1]}: it is fixed now, without recovery."
+            )
+            self._fix(self.trainer.optimizers[0])
+
+    def scores(self, optimizer: Optimizer, curvature: bool, floor: float = 0.05) -> dict[str, Tensor]:
+        """Score the weights: |w|, or with ``curvature`` the saliency w²·d in Adam's metric.
+
+        Args:
+            optimizer: Remembers the second moments.
+            curvature: Which of the two.
+            floor: Of Adam's metric.
+
+        Returns:
+            Name of a weight → its scores; the weights held at zero score -inf, so that they stay pruned.
+        """
+        if curvature:
+            typical = self.typical_gradient(optimizer)
+            scores = {
+                name: saliency(weight, adam_metric(second_moment(optimizer, weight), typical, floor))
+                for name, weight in self.weights.items()
+            }
+        else:
+            scores = {name: weight.abs() for name, weight in self.weights.items()}
+        for name, pruned in self.pruned.items():
+            scores[name] = scores[name].masked_fill(pruned, -torch.inf)
+        return scores
+
+    def typical_gradient(self, optimizer: Optimizer) -> float:
+        """The median of √v̂ over the living weights, estimated on a sample."""
+        stride = self._stride()
+        moments = [
+            second_moment(optimizer, weight).flatten()[::stride][~self.pruned[name].flatten()[::stride]]
+            if name in self.pruned
+            else second_moment(optimizer, weight).flatten()[::stride]
+            for name, weight in self.weights.items()
+        ]
+        return typical_gradient(torch.cat(moments))
+
+    def _stride(self) -> int:
+        return 1 + sum(weight.numel() for weight in self.weights.values()) // SAMPLE
+
+    def results(self) -> dict[str, Any]:
+        """Natural sparsity: the share of zeros before the pattern was settled on the wanted number."""
+        return {"natural_sparsity": self.natural_sparsity, "wanted_sparsity": self.sparsity}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the pattern into the checkpoint.
+
+        It is no buffer: DistributedDataParallel sends every buffer around at every step.
+        """
+        checkpoint["pruning"] = {
+            "pruned": self.pruned,
+            "fixed": self.fixed,
+            "natural_sparsity": self.natural_sparsity,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the pattern out of the checkpoint."""
+        super().on_load_checkpoint(checkpoint)
+        state = checkpoint["pruning"]
+        self.pruned = state["pruned"]
+        self.fixed = state["fixed"]
+        self.natural_sparsity = state["natural_sparsity"]
+
+
+def second_moment(optimizer: Optimizer, weight: Parameter) -> Tensor:
+    """Adam's running mean of squared gradients.
+
+    Raises:
+        ValueError: If the optimizer keeps none.
+    """
+    moment = optimizer.state[weight].get("exp_avg_sq")
+    if moment is None:
+        raise ValueError(
+            f"Curvature is read from Adam's second moment, but {type(optimizer).__name__} keeps none; "
+            "choose model.metric=euclidean or model.score=magnitude."
+        )
+    return moment  # type: ignore[no-any-return]

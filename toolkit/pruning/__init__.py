@@ -1,0 +1,1 @@
+"""Pure functions on weights: what to shrink, what to prune, and when."""

@@ -1,0 +1,157 @@
+r"""Reweighted proximal pruning of weights (Guo et al. 2019, https://arxiv.org/abs/1909.12486).
+
+The penalised problem is
+
+.. math:: \min_w f(w) + \gamma \sum_i \alpha_i |w_i|, \qquad \alpha_i = \frac{1}{|w_i|^p + \varepsilon}
+
+and is solved by an ordinary optimizer step on :math:`f`, followed by the proximal operator of the penalty, so that
+the penalty never enters the gradient nor the optimizer's moments. In a metric :math:`d` (1 for the paper's Euclidean
+form, :func:`toolkit.pruning.curvature.adam_metric` for Adam's own) the threshold of weight :math:`i` is
+:math:`\lambda \gamma \alpha_i / d_i` with learning rate :math:`\lambda`.
+"""
+
+import torch
+from torch import Tensor
+
+
+def soft_threshold(weight: Tensor, threshold: Tensor | float) -> Tensor:
+    r"""Proximal operator of the weighted L1 norm.
+
+    .. math:: \operatorname{prox}(w)_i = \operatorname{sign}(w_i) \max(|w_i| - t_i, 0)
+
+    Args:
+        weight: Any shape.
+        threshold: Not negative; broadcastable to ``weight``.
+
+    Returns:
+        The shrunk weight; exactly zero where ``|weight| <= threshold``.
+
+    Example:
+        >>> soft_threshold(torch.tensor([-3.0, 0.5, 2.0]), 1.0)
+        tensor([-2.,  0.,  1.])
+    """
+    return weight.sign() * (weight.abs() - threshold).clamp_min(0)
+
+
+def reweight(weight: Tensor, exponent: float = 1.0, epsilon: float = 1e-3) -> Tensor:
+    r"""Weights of the reweighted L1 norm: small weights are penalised most.
+
+    .. math:: \alpha_i = \frac{1}{|w_i|^p + \varepsilon}
+
+    ``exponent`` 1 is the rule of Candès, Wakin and Boyd (2008), which the paper cites.
+
+    Args:
+        weight: Any shape.
+        exponent: :math:`p`, positive.
+        epsilon: :math:`\varepsilon`, positive; bounds the penalty of a weight that is zero.
+
+    Returns:
+        A tensor of the shape of ``weight``.
+    """
+    return 1 / (weight.abs() ** exponent + epsilon)
+
+
+def shrink_(
+    weight: Tensor,
+    scale: float,
+    *,
+    importance: Tensor | None = None,
+    metric: Tensor | None = None,
+    exponent: float = 1.0,
+    epsilon: float = 1e-3,
+    scratch: Tensor | None = None,
+) -> Tensor:
+    r"""Apply one proximal step in place: :func:`soft_threshold` at :math:`\lambda\gamma\alpha_i/d_i`.
+
+    The same value as ``soft_threshold(weight, scale * reweight(weight) / metric)``, computed with
+    :math:`\operatorname{prox}(w) = w - \operatorname{clamp}(w, -t, t)` in memory that is used again for every weight:
+    the step is bound by memory, and fresh temporaries cost five times as much as the arithmetic.
+
+    Args:
+        weight: The weight to shrink, in float32.
+        scale: :math:`\lambda\gamma`, learning rate times penalty.
+        importance: :math:`\alpha`, if it was computed earlier; else it is that of ``weight`` now.
+        metric: :math:`d`, or None for 1.
+        exponent: :math:`p` of :func:`reweight`.
+        epsilon: :math:`\varepsilon` of :func:`reweight`.
+        scratch: At least two rows of at least ``weight.numel()`` numbers of the weight's type, overwritten.
+
+    Returns:
+        ``weight``.
+    """
+    if scratch is None:
+        scratch = weight.new_empty(2, weight.numel())
+    threshold, other = (row[: weight.numel()].view(weight.shape) for row in scratch[:2])
+    if importance is None:
+        torch.abs(weight, out=threshold)
+        if exponent != 1:
+            threshold.pow_(exponent)
+        threshold.add_(epsilon)
+        if metric is not None:
+            threshold.mul_(metric)
+        threshold.reciprocal_().mul_(scale)
+    else:
+        torch.mul(importance, scale, out=threshold)
+        if metric is not None:
+            threshold.div_(metric)
+    torch.neg(threshold, out=other)
+    torch.clamp(weight, other, threshold, out=threshold)
+    return weight.sub_(threshold)
+
+
+def resistance(weight: Tensor, exponent: float = 1.0, epsilon: float = 1e-3) -> Tensor:
+    r"""How much :math:`\sum_t \lambda_t \gamma` it takes to shrink a weight to zero, without a gradient.
+
+    With :math:`\alpha` refreshed at every step the weight follows :math:`d|w| = -\gamma\alpha\,\lambda\,dt`, hence it
+    reaches zero once
+
+    .. math:: \gamma \sum_t \lambda_t \ge \int_0^{|w|} (x^p + \varepsilon)\,dx
+              = \frac{|w|^{p+1}}{p+1} + \varepsilon|w|
+
+    (for :math:`p=1`: :math:`w^2/2 + \varepsilon|w|`). In a metric :math:`d` both sides are multiplied by it: the
+    quantity is then half the saliency :math:`w^2 d` of optimal brain damage, up to :math:`\varepsilon`.
+
+    Args:
+        weight: Any shape.
+        exponent: :math:`p` of :func:`reweight`.
+        epsilon: :math:`\varepsilon` of :func:`reweight`.
+
+    Returns:
+        A tensor of the shape of ``weight``.
+    """
+    size = weight.abs()
+    return size ** (exponent + 1) / (exponent + 1) + epsilon * size
+
+
+def penalty_for_sparsity(resistances: Tensor, sparsity: float, step_sum: float) -> float:
+    r"""The penalty that prunes a wanted share of the weights.
+
+    .. math:: \gamma = Q_s(r) \Big/ \sum_t \lambda_t
+
+    where :math:`Q_s(r)` is the quantile of the :func:`resistance` at the sparsity :math:`s`.
+
+    Args:
+        resistances: ``(N,)``, of the weights or of a sample of them.
+        sparsity: The wanted share of zeros, in [0, 1).
+        step_sum: :math:`\sum_t \lambda_t`, the sum of the learning rates of the steps that are left.
+
+    Returns:
+        :math:`\gamma`; 0 for sparsity 0.
+
+    Raises:
+        ValueError: If there is nothing to take the quantile of, or no step is left.
+
+    Example:
+        >>> weight = torch.linspace(0, 1, 101)
+        >>> round(penalty_for_sparsity(resistance(weight, epsilon=1e-3), 0.5, step_sum=1.0), 6)
+        0.125
+    """
+    if resistances.numel() == 0 or step_sum <= 0:
+        raise ValueError(
+            "Expected weights and a positive sum of learning rates, "
+            f"but got {resistances.numel()} weights and {step_sum}."
+        )
+    rank = int(sparsity * resistances.numel())
+    if rank == 0:
+        return 0.0
+    return float(resistances.flatten().kthvalue(rank).values) / step_sum

@@ -1,0 +1,92 @@
+"""Recipes: whole experiments, typed."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+
+from toolkit.configuration import RecipeCLI, as_options, recipe_file
+from toolkit.data import TaskData
+from toolkit.evaluation.report import Report, Row
+from toolkit.experiment import Experiment, TrainerFactory
+from toolkit.modules.fine_tuning import FineTuning
+
+
+def load(name: str, **overrides: Any) -> "Recipe":
+    """Build the recipe called ``name`` with some of its values replaced.
+
+    Args:
+        name: Of the recipe.
+        overrides: Options by their dotted keys, ``**{"data.task": "mrpc"}``, or nested, ``data={"task": "mrpc"}``.
+
+    Raises:
+        ValueError: If there is no such recipe or option, or a value is wrong.
+
+    Example:
+        >>> recipe = load("fine_tuning", data={"size": 64}, trainer={"max_epochs": 1})  # doctest: +SKIP
+        >>> print(recipe.run().to_markdown())  # doctest: +SKIP
+    """
+    recipe: Recipe = RecipeCLI(name, [f"--config={recipe_file(name)}", *as_options(overrides)]).recipe()
+    return recipe
+
+
+@dataclass(kw_only=True)
+class Recipe(ABC):
+    """An experiment: train, compress, recover, evaluate, save, report.
+
+    Args:
+        model: What is trained and compressed.
+        data: The task it is trained and judged on.
+        trainer: Makes a trainer; called once for each training stage.
+        output: Folder of the run; by default ``runs/RECIPE-TASK-`` and a hash of the options.
+        resume: Continue the run in ``output`` where it was interrupted.
+        reference: Folder of an uncompressed network that was fine-tuned on the task before; null trains one at the
+            same budget.
+        name: Of the recipe.
+        config: Every option as it was resolved, in YAML.
+    """
+
+    model: FineTuning
+    data: TaskData
+    trainer: TrainerFactory = Trainer
+    output: Path | None = None
+    resume: bool = False
+    reference: Path | None = None
+    name: str = ""
+    config: str = ""
+
+    @abstractmethod
+    def run(self) -> Report:
+        """Carry out the experiment and report what it kept and what it cost; the first row is uncompressed."""
+
+    def experiment(self) -> Experiment:
+        """Open the folder of the run.
+
+        Raises:
+            FileExistsError: If it holds something else.
+            FileNotFoundError: If ``reference`` is no folder.
+        """
+        if self.reference is not None and not (self.reference / "config.json").is_file():
+            raise FileNotFoundError(
+                f"reference={self.reference} is no folder of a fine-tuned network (no config.json)."
+            )
+        name = self.name or type(self).__name__
+        digest = hashlib.sha256(self.config.encode()).hexdigest()[:8]
+        output = self.output or Path("runs") / f"{name}-{self.data.task.name}-{digest}"
+        return Experiment(output, self.data, self.trainer, self.config, resume=self.resume)
+
+    def train_reference(self, experiment: Experiment) -> Row:
+        """Row of the uncompressed network, which also teaches where the options say so."""
+        if self.reference is not None:
+            folder = self.reference
+            row = experiment.measure(folder, "fine_tuning")
+        else:
+            folder = experiment.output / "reference"
+            dense = FineTuning(self.data.task, self.model.network_name, self.model.training_options)
+            row = experiment.train(dense, "fine_tuning", "reference")
+        if self.model.distillation.teacher == "reference":
+            self.model.distillation = replace(self.model.distillation, teacher=str(folder))
+        return row
