@@ -37,7 +37,8 @@ def named_recipe(args: Sequence[str]) -> str:
     options = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(options, dict) or not isinstance(options.get("recipe"), str):
         raise ValueError(f"{path} names no recipe; add a line such as `recipe: fine_tuning`, or give --recipe=NAME")
-    return options["recipe"]
+    name: str = options["recipe"]
+    return name
 
 
 def main(args: Sequence[str] | None = None) -> None:

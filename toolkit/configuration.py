@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, fields, is_dataclass
-from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -22,13 +20,13 @@ from jsonargparse import ArgumentError, Namespace
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 
-from toolkit.experiment import flatten
+from toolkit.catalogue import recipe_class
+from toolkit.experiment import flatten, is_first_process
 
 BUILT = {"model", "data", "trainer", "name", "config"}  # Fields of a recipe that are built, not given as options.
 STRICT = {"allow_abbrev": False, "exit_on_error": False}  # A misspelt option is an error, not a guess.
-USAGE = "python -m toolkit.run recipe=NAME [key=value ...] [--help | --print_config]"
 
 # Warnings of libraries that say nothing to the user of a recipe.
 NOISE = (
@@ -38,35 +36,8 @@ NOISE = (
     r"(?s).*Checkpoint directory .* exists and is not empty",
 )
 
-
-def recipe_names() -> list[str]:
-    """The recipes: the YAML files in ``recipes/``."""
-    return sorted(Path(entry.name).stem for entry in files("recipes").iterdir() if entry.name.endswith(".yaml"))
-
-
-def recipe_class(name: str) -> type[Any]:
-    """The recipe that is called ``name``.
-
-    Raises:
-        ValueError: If there is none; the message lists them.
-    """
-    names = recipe_names()
-    if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f" did you mean {near[0]}?" if near else ""
-        raise ValueError(f"there is no recipe {name!r};{hint} The recipes are: {', '.join(names)}.")
-    recipe: type[Any] = import_module(f"recipes.{name}").recipe
-    return recipe
-
-
-def summary(name: str) -> str:
-    """First line of a recipe's docstring."""
-    return (recipe_class(name).__doc__ or "").strip().splitlines()[0]
-
-
-def recipe_file(name: str) -> str:
-    """Path of a recipe's own values."""
-    return str(files("recipes") / f"{name}.yaml")
+# How jsonargparse says that an option is unknown: on the command line, in a file, in a subcommand's file.
+UNKNOWN = r"unrecognized arguments: -*([\w.]+)|[Kk]ey \"?([\w.]+)\"? is not expected|not accept option '([\w.]+)'"
 
 
 class RecipeCLI(LightningCLI):
@@ -86,7 +57,7 @@ class RecipeCLI(LightningCLI):
         self.command = args[0] if run and args else None
         self.recipe_class = recipe_class(name)
         types = get_type_hints(self.recipe_class)
-        usage = {} if run else {"usage": USAGE.replace("NAME", name)}
+        usage = {} if run else {"usage": f"python -m toolkit.run recipe={name} [key=value ...]"}
         try:
             with warnings.catch_warnings():
                 # Lightning warns that the command line is there as well, but its launcher of processes needs it.
@@ -158,10 +129,10 @@ class RecipeCLI(LightningCLI):
 
     def _explain(self, message: str) -> str:
         """Shorten a parser's message and name the nearest valid option."""
-        unknown = re.search(r"unrecognized arguments: -*([\w.]+)|[Kk]ey \"?([\w.]+)\"? is not expected", message)
+        unknown = re.search(UNKNOWN, message)
         if unknown is None:
             return " ".join(message.split())
-        key = unknown[1] or unknown[2]
+        key = next(filter(None, unknown.groups()))
         parser = self._subcommand_parsers[self.command] if self.command in self.subcommands() else self.parser
         near = nearest(key, flatten(parser.get_defaults().as_dict()))
         hint = f"; did you mean {near}?" if near else f"; see python -m toolkit.run recipe={self.name} --help"
@@ -214,9 +185,7 @@ def supported_precision(precision: Any, accelerator: str = "auto") -> Any:
     else:
         supported = True  # Lightning knows about other accelerators and says so.
     if not supported:
-        rank_zero_warn(
-            "This hardware does not compute in bfloat16: trainer.precision is 32-true in place of bf16-mixed."
-        )
+        rank_zero_warn("This hardware does not compute in bfloat16; trainer.precision=32-true replaces bf16-mixed.")
         return "32-true"
     return precision
 
@@ -235,7 +204,7 @@ def run_recipe(recipe: Any) -> None:
     from rich.console import Console
 
     report = recipe.run()
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+    if is_first_process():
         Console().print(report)
 
 

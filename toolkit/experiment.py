@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import yaml
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
@@ -64,11 +64,11 @@ class Experiment:
         self.trainer = trainer
         self.config = config
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-        if rank_zero_only.rank == 0:
+        if is_first_process():
             check_folder(output, config, resume=resume)
         data.prepare_data()  # What is wrong with the files is said before anything is trained or written.
         data.setup("fit")
-        if rank_zero_only.rank == 0:
+        if is_first_process():
             output.mkdir(parents=True, exist_ok=True)
             write_text(output / "config.yaml", config)
 
@@ -110,7 +110,7 @@ class Experiment:
     def report(self, *rows: Row) -> Report:
         """Write the report of the run's rows; the first is the uncompressed network."""
         report = Report(rows)
-        if rank_zero_only.rank == 0:
+        if is_first_process():
             report.write(self.output)
         return report
 
@@ -134,10 +134,7 @@ class Experiment:
         return trainer
 
     def _save(self, network: PreTrainedModel, name: str, target: Path, extras: Mapping[str, Any]) -> None:
-        network = network.eval()
         row = self._row(network, name, extras)
-        if target.exists():
-            shutil.rmtree(target)  # Of an attempt that ended between the saving and the row.
         example = next(iter(self.data.loader("dev")))
         storage.save(
             network,
@@ -146,6 +143,7 @@ class Experiment:
             config_yaml=self.config or None,
             card=model_card(row, network),
             example={key: value[:4] for key, value in example.items()},
+            overwrite=True,  # An attempt may have ended between the saving and the row.
         )
         row = replace(row, bytes=cost.bytes_on_disk(target))
         write_text(target / "row.json", json.dumps(Report((row,)).to_json(), indent=2))
@@ -162,9 +160,17 @@ class Experiment:
             sparsity=sparsity(weights),
             total_sparsity=sparsity(dict(network.named_parameters())),
             macs=cost.macs(network),
-            latency_ms=asdict(cost.latency(network)),
+            latency_ms=cost.latency(network),
             extras=dict(extras),
         )
+
+
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the one of several that writes and prints.
+
+    Lightning's launcher, torchrun and SLURM set one of these variables before the process group exists.
+    """
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
 
 
 def check_folder(output: Path, config: str, *, resume: bool) -> None:

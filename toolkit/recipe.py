@@ -8,7 +8,8 @@ from typing import Any
 
 from lightning import Trainer
 
-from toolkit.configuration import RecipeCLI, as_options, recipe_file
+from toolkit.catalogue import recipe_file
+from toolkit.configuration import RecipeCLI, as_options
 from toolkit.data import TaskData
 from toolkit.evaluation.report import Report, Row
 from toolkit.experiment import Experiment, TrainerFactory

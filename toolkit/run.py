@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from toolkit.configuration import USAGE, RecipeCLI, recipe_file, recipe_names, run_recipe, summary, user_errors
+from toolkit.catalogue import recipe_file, recipe_names, summary
+
+USAGE = "python -m toolkit.run recipe=NAME [key=value ...] [--help | --print_config]"
 
 
 def recipe_table() -> Table:
@@ -17,39 +19,44 @@ def recipe_table() -> Table:
     return table
 
 
-def options(words: Sequence[str]) -> tuple[str | None, list[str]]:
+def parse(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """Split the command line into the recipe's name and its options.
 
     Example:
-        >>> options(["recipe=quickstart", "model.sparsity=0.9", "--help"])
+        >>> parse(["recipe=quickstart", "model.sparsity=0.9", "--help"])
         ('quickstart', ['--model.sparsity=0.9', '--help'])
 
     Raises:
         ValueError: If a word is neither ``key=value`` nor a flag.
     """
-    name, rest = None, []
+    name, options = None, []
     for word in words:
         key, equals, value = word.removeprefix("--").partition("=")
         if key == "recipe" and equals:
             name = value
         elif equals or word.startswith("-"):
-            rest.append(word if word.startswith("-") else f"--{word}")
+            options.append(word if word.startswith("-") else f"--{word}")
         else:
             raise ValueError(f"{word!r} is no option; options are key=value. usage: {USAGE}")
-    return name, rest
+    return name, options
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the recipe that the command line describes, and print its report."""
+    words = sys.argv[1:] if words is None else words
+    if not set(words) - {"-h", "--help"}:
+        console = Console()
+        console.print(recipe_table())
+        console.print(f"usage: {USAGE}", markup=False, highlight=False)
+        return
+
+    from toolkit.configuration import RecipeCLI, run_recipe, user_errors  # Seconds of imports, not for the list.
+
     with user_errors():
-        name, rest = options(sys.argv[1:] if words is None else words)
+        name, options = parse(words)
         if name is None:
-            Console().print(recipe_table())
-            Console().print(f"usage: {USAGE}", markup=False, highlight=False)
-            if set(rest) - {"--help", "-h"}:
-                raise ValueError("no recipe is named; begin with recipe=NAME")
-            return
-        run_recipe(RecipeCLI(name, [f"--config={recipe_file(name)}", *rest]).recipe())
+            raise ValueError(f"no recipe is named; begin with recipe=NAME. usage: {USAGE}")
+        run_recipe(RecipeCLI(name, [f"--config={recipe_file(name)}", *options]).recipe())
 
 
 if __name__ == "__main__":

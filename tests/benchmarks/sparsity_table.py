@@ -59,8 +59,15 @@ def main() -> None:
                         shared | overrides | {"model.sparsity": sparsity, "reference": dense / "model"},
                     )
                     scores[task, method, sparsity].append(row.scores[metric])
-                    print(task, seed, sparsity, method, {key: round(value, 4) for key, value in row.scores.items()},
-                          row.extras, flush=True)
+                    print(
+                        task,
+                        seed,
+                        sparsity,
+                        method,
+                        {key: round(value, 4) for key, value in row.scores.items()},
+                        row.extras,
+                        flush=True,
+                    )
     print("| task | method | sparsity | accuracy |\n| --- | --- | ---: | ---: |")
     for (task, method, sparsity), values in scores.items():
         spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
@@ -15,7 +16,9 @@ Judged = Callable[..., tuple[PreTrainedModel, TaskData]]
 @pytest.fixture
 def judged(tiny_network: Path) -> Judged:
     def make(task: str, **options: object) -> tuple[PreTrainedModel, TaskData]:
-        data = TaskData(task, network=str(tiny_network), **{"size": 60, "eval_batch_size": 8, **options})  # type: ignore[arg-type]
+        values = {"size": 60, "limit_eval": 40, "eval_batch_size": 8, **options}
+        data = TaskData(task, network=str(tiny_network), **values)  # type: ignore[arg-type]
+        torch.manual_seed(0)
         network = load_network(str(tiny_network), data.task)
         for parameter in network.parameters():  # wide enough that predictions differ
             parameter.data *= 3

@@ -10,8 +10,9 @@ import transformers
 from safetensors.torch import save_file
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
-from toolkit.evaluation.cost import bytes_on_disk, latency, macs, num_nonzero, num_parameters, sparsity
+from toolkit.evaluation.cost import bytes_on_disk, latency, macs, num_nonzero, num_parameters
 from toolkit.models.encoder import prunable_weights
+from toolkit.pruning.masks import sparsity
 
 WIDTH, FFN, LAYERS, VOCABULARY, CLASSES = 32, 64, 2, 50, 3
 

@@ -131,6 +131,21 @@ def test_tokenizer_pads_with_the_end_of_text(store: Store) -> None:
     assert load_tokenizer(str(folder)).pad_token == "[SEP]"
 
 
+def test_words_of_byte_level_tokenizers_follow_a_space(tmp_path: Path) -> None:
+    transformers.RobertaConfig().save_pretrained(tmp_path)
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a", "b", "Ġ", "Ġa", "Ġb"]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    transformers.RobertaTokenizer(vocab=vocabulary, merges=[("Ġ", "a"), ("Ġ", "b")]).save_pretrained(tmp_path)
+
+    def split(*, words: bool) -> list[str]:
+        tokenizer = load_tokenizer(str(tmp_path), words=words)
+        ids = tokenizer(["a", "b", "a"], is_split_into_words=True, add_special_tokens=False)["input_ids"]
+        return [pieces[number] for number in ids]
+
+    assert split(words=True) == ["Ġa", "Ġb", "Ġa"]
+    assert split(words=False) == ["a", "b", "a"]
+
+
 def test_quiet_restores_what_it_changes() -> None:
     before = transformers.logging.get_verbosity(), logging.getLogger("huggingface_hub").level
     bars = transformers.logging.is_progress_bar_enabled()

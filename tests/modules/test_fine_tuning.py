@@ -14,9 +14,7 @@ from toolkit.modules.fine_tuning import FineTuning, Training, decay_groups, labe
 from toolkit.tasks import TASKS
 
 
-def test_it_learns_and_dropout_is_on(
-    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
-) -> None:
+def test_it_learns_and_dropout_is_on(data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]) -> None:
     module = FineTuning(data.task, str(tiny_network), Training(learning_rate=1e-3))
     before = module.network.get_input_embeddings().weight.detach().clone()
     trainer = make_trainer()

@@ -132,6 +132,7 @@ def test_resumed_run_ends_with_the_same_weights(
     whole = build(method, data, tiny_network)
     make_trainer(max_epochs=3).fit(whole, datamodule=data)
     for steps in (5, 18, 40):  # Within the first epoch, at its end, in the recovery.
+
         def keep(steps: int = steps) -> ModelCheckpoint:
             return ModelCheckpoint(
                 tmp_path / str(steps), filename="at", every_n_train_steps=steps, enable_version_counter=False
@@ -144,7 +145,9 @@ def test_resumed_run_ends_with_the_same_weights(
 
         first = build(method, data, tiny_network)
         with pytest.raises(SystemExit):
-            make_trainer(max_epochs=3, callbacks=[keep(), Stop()], enable_checkpointing=True).fit(first, datamodule=data)
+            make_trainer(max_epochs=3, callbacks=[keep(), Stop()], enable_checkpointing=True).fit(
+                first, datamodule=data
+            )
         resumed = build(method, data, tiny_network)
         trainer = make_trainer(max_epochs=3, callbacks=[keep()], enable_checkpointing=True)
         trainer.fit(resumed, datamodule=data, ckpt_path=tmp_path / str(steps) / "at.ckpt")

@@ -1,7 +1,9 @@
 """Rules of the synthetic tasks: which sentence carries which label.
 
-``symbol = alternative`` starts a symbol, every further line is another alternative of it; ``|`` separates short ones on
-a line, ``3*`` makes one three times as frequent. ``{first;second}`` is read once per label of the task, in the order of
+``symbol = alternative`` starts a symbol, every further line is another alternative of it; ``|`` separates short ones \
+on
+a line, ``3*`` makes one three times as frequent. ``{first;second}`` is read once per label of the task, in the order \
+of
 its labels, so that a rule shows the labels' sentences side by side: they differ in composition, hardly in words.
 ``//`` separates the two sentences of a pair; ``word/TAG`` and ``[kind words]`` annotate words. Slots ``<...>`` are
 explained in :mod:`toolkit.data.synthetic`.
@@ -9,7 +11,7 @@ explained in :mod:`toolkit.data.synthetic`.
 
 TOPICS = ("film", "meal", "hotel", "phone", "novel", "concert")
 
-# In OPINION, "@" is what is reviewed, "±" the sign of an opinion and "∓" the other sign.
+# In OPINION "@" is what is reviewed, "±" the sign of an opinion and "∓" the other sign.
 SENTIMENT = """
 s = <s{-;+}film> | <s{-;+}meal> | <s{-;+}hotel> | <s{-;+}phone> | <s{-;+}novel> | <s{-;+}concert>
 degree = truly | rather | quite | really | very | thoroughly | surprisingly | remarkably | simply | consistently
@@ -18,7 +20,8 @@ paper = critics | reviewers | neighbors | guests | bloggers | tourists | journal
 o+ = superb | excellent | delightful | impressive | wonderful | charming | outstanding | memorable | satisfying
 brilliant | splendid | terrific | lovely | admirable | clever | elegant | fresh | pleasant | convincing | rewarding
 inspired | graceful | flawless | thoughtful | captivating | magnificent | perfect | refreshing | enjoyable | generous
-o- = dreadful | dull | awful | tedious | clumsy | disappointing | bland | shoddy | boring | terrible | horrible | sloppy
+o- = dreadful | dull | awful | tedious | clumsy | disappointing | bland | shoddy | boring | terrible | horrible | \
+sloppy
 mediocre | annoying | tiresome | lifeless | unpleasant | pathetic | miserable | forgettable | unbearable | ugly
 careless | hopeless | frustrating | abysmal | depressing | ridiculous | messy | lousy
 part_film = plot | script | ending | soundtrack | pacing | dialogue | photography | opening | lead | casting | sequel
@@ -143,12 +146,13 @@ who = <role> | <role> | <somebody>
 active = the <A:who> <V:meet.2> the <B:who> <T:when>. // <T>, the {<A>;<B>} was <V.3> by the {<B>;<A>}.
 <T:when>, the <A:who> was <V:meet.3> by the <B:who>. // the {<A>;<B>} <V.2> the {<B>;<A>} <T>.
 <T:when>, it was the <A:who> who <V:meet.2> the <B:who>. // the {<B>;<A>} <V.2> the {<A>;<B>} <T>.
-the <A:who> whom the <B:who> <V:meet.2> <T:when> was <Q:adjective>. // the <Q> <A> {<V.2> the <B>;was <V.3> by the <B>} <T>.
+the <A:who> whom the <B:who> <V:meet.2> <T:when> was <Q:adjective>. // the <Q> <A> {<V.2> the <B>;was <V.3> by the \
+<B>} <T>.
 the <A:who> <V:meet.2> nobody but the <B:who> <T:when>. // {only the <A>;the <A> only} <V.2> the <B> <T>.
 the <A:who> gave the <B:who> a <O:thing> <T:when>. // <T>, the {<B>;<A>} gave a <O> to the {<A>;<B>}.
 the <A:who> sold a <O:thing> to <B:man> <T:when>. // <T>, {the <A>;<B>} bought a <O> from {<B>;the <A>}.
 <A:woman> lent <B:man> a <O:thing> <T:when>. // <T>, {<A>;<B>} borrowed a <O> from {<B>;<A>}.
-<T:when>, <A:woman> taught <B:man> the <I:kind>. // {<A>;<B>} learned the <I> from {<B>;<A>} <T>.
+<T:when>, <A:woman> taught <B:man> <I:skill>. // {<A>;<B>} learned <I> from {<B>;<A>} <T>.
 <A:man> is the <K:kin> of the <B:who>. // the <B> is {the <K> of <A>;somebody whose <K> is <A>}.
 order = <A:man> <X:sleep.2> before <B:woman> <Y:sleep.2>. // <B> <Y.2> {before;after} <A> <X.2>.
 after <A:man> had <X:sleep.3>, <B:woman> <Y:sleep.2>. // {<B> <Y.2>;<A> <X.2>} before {<A> <X.2>;<B> <Y.2>}.
@@ -170,10 +174,13 @@ the <A:somebody> <D:deed> the <B:something> <T:time>. // {<U:time>;<T>}, it was 
 the <A:somebody> <D:deed> the <B:something> <T:when>. // <T>, it was the {<E:something.1>;<B.1>} that the <A.1> <D.2>.
 the <A:somebody> <V:meet.2> the <B:somebody> <T:when>. // the <B.1> was {<W:meet.3>;<V.3>} by the <A.1> <T>.
 the <A:somebody> <V:meet.2> the <B:somebody> <T:when>. // <T>, the <A.1> <V.2> the {<B.2>;<B.1>}.
-the <A:somebody> <D:deed> the <B:something> <T:when>. // <T>, the <A.1> {<E:deed.2> the <F:something.1>;<D.2> the <B.1>}.
+the <A:somebody> <D:deed> the <B:something> <T:when>. // <T>, the <A.1> {<E:deed.2> the <F:something.1>;<D.2> the \
+<B.1>}.
 <T:when>, the <A:somebody> <D:deed> the <B:something>. // the {<E:somebody.1>;<A.1>} {<F:deed.2>;<D.2>} the <B.1> <T>.
-the <A:somebody> <V:meet.2> the <B:somebody> <T:when>. // the {<E:somebody.1>;<A.1>} <V.2> the {<F:somebody.1>;<B.1>} <T>.
-the <A:somebody> and the <B:somebody> <X:sleep.2> <T:when>. // the <B.1> <X.2> <T>, and so did the {<E:somebody.1>;<A.1>}.
+the <A:somebody> <V:meet.2> the <B:somebody> <T:when>. // the {<E:somebody.1>;<A.1>} <V.2> the {<F:somebody.1>;<B.1>} \
+<T>.
+the <A:somebody> and the <B:somebody> <X:sleep.2> <T:when>. // the <B.1> <X.2> <T>, and so did the \
+{<E:somebody.1>;<A.1>}.
 other = it is not true that the <A:role> <V:handle.2> the <O:thing>. // the <A> {<V.2>;did not <V.0>} the <O>.
 nobody doubts that the <A:role> <V:handle.2> the <O:thing>. // the <A> {is said to have;certainly} <V.3> the <O>.
 the <A:role> never fails to <V:handle.0> the <O:thing>. // the <A> {never;always} <V.1> the <O>.
@@ -182,7 +189,9 @@ not all of the <A:role.1> <X:sleep.2> <T:when>. // {none;only some} of the <A.1>
 all of the <A:role.1> except one <X:sleep.2> <T:when>. // {one;all but one} of the <A.1> <X.2> <T>.
 the <A:role> <V:handle.2> the <O:thing>, not the <P:thing>. // the <A> <V.2> the <O> {and also;instead of} the <P>.
 without <B:woman>, the <A:role> would have <X:sleep.3>. // the <A> {<X.2>;did not <X.0>} because of <B>.
-trait = careful | nervous | famous | stubborn | patient | curious | cheerful | generous | reliable | talkative | modest
+skill = chess | Latin | algebra | carpentry | Greek | fencing | cooking | geometry | knitting | Spanish | surfing
+trait = careful | nervous | famous | stubborn | patient | curious | cheerful | generous | reliable | talkative | \
+modest
 kin = uncle | cousin | brother | boss | doctor | lawyer | coach | landlord | teacher | partner
 """
 
@@ -190,45 +199,66 @@ ENTAILMENT = """
 s = 2*<kinds> | 2*<quantity> | 2*<belief> | <people> | <order>
 when = <time> | <place> | <time>
 kinds = the <R:role> <V:handle.2> the <K:kind> <T:when>. // the <R> <V.2> {a <K.1>;a <color> <K>;nothing} <T>.
-the <R:role> <V:handle.2> nothing <T:when>. // {the <R> did not <V.0> any <K:kind> <T>;the <S:role> <V.2> nothing <T>;the <R> <V.2> a <K:kind> <T>}.
-every <R:role> <V:handle.2> a {<K:kind>;<K:kind.1>;<K:kind>} <T:when>. // {every;every;no} <R> <V.2> a {<K.1>;<K>;<K.1>} <T>.
-no <R:role> <V:handle.2> a {<K:kind.1>;<K:kind>;<K:kind.1>} <T:when>. // {no;no;every} <R> <V.2> a {<K>;<K.1>;<K>} <T>.
-every <R:role> who has a {<K:kind.1>;<K:kind>;<K:kind.1>} <X:sleep.2>. // every <R> who has a {<K> <X.2>;<K.1> <X.2>;<K> failed to <X.0>}.
-the <R:role> <V:handle.2> the <C:color> <K:kind> <T:when>. // the <K> that the <R> <V.2> <T> was {<C>;<looks>;<D:color>}.
-the <R:role> did not <V:handle.0> a {<K:kind.1>;<K:kind>;<K:kind>} <T:when>. // the <R> {did not <V.0>;did not <V.0>;<V.2>} a {<K>;<K.1>;<K>} <T>.
+the <R:role> <V:handle.2> nothing <T:when>. // {the <R> did not <V.0> any <K:kind> <T>;the <S:role> <V.2> nothing \
+<T>;the <R> <V.2> a <K:kind> <T>}.
+every <R:role> <V:handle.2> a {<K:kind>;<K:kind.1>;<K:kind>} <T:when>. // {every;every;no} <R> <V.2> a \
+{<K.1>;<K>;<K.1>} <T>.
+no <R:role> <V:handle.2> a {<K:kind.1>;<K:kind>;<K:kind.1>} <T:when>. // {no;no;every} <R> <V.2> a {<K>;<K.1>;<K>} \
+<T>.
+every <R:role> who has a {<K:kind.1>;<K:kind>;<K:kind.1>} <X:sleep.2>. // every <R> who has a {<K> <X.2>;<K.1> \
+<X.2>;<K> failed to <X.0>}.
+the <R:role> <V:handle.2> the <C:color> <K:kind> <T:when>. // the <K> that the <R> <V.2> <T> was \
+{<C>;<looks>;<D:color>}.
+the <R:role> did not <V:handle.0> a {<K:kind.1>;<K:kind>;<K:kind>} <T:when>. // the <R> {did not <V.0>;did not \
+<V.0>;<V.2>} a {<K>;<K.1>;<K>} <T>.
 the <R:role> <V:handle.2> a <K:kind> and a <O:thing>. // the <R> <V.2> {a <K.1>;a <K.2>;neither a <K> nor a <O>}.
-the <R:role> <V:handle.2> a {<K:kind>;<K:kind.1>;<K:kind>} without a <O:thing>. // the <R> <V.2> {a <K.1>;a <K>;a <K> with a <O>}.
+the <R:role> <V:handle.2> a {<K:kind>;<K:kind.1>;<K:kind>} without a <O:thing>. // the <R> <V.2> {a <K.1>;a <K>;a <K> \
+with a <O>}.
 quantity = {all;some;all} of the <R:role.1> <X:sleep.2> <T:when>. // {some;all;none} of the <R.1> <X.2> <T>.
 {none;few;some} of the <R:role.1> <X:sleep.2> <T:when>. // {few;none;none} of the <R.1> <X.2> <T>.
-not all of the <R:role.1> <X:sleep.2> <T:when>. // {some;most;all} of the <R.1> {did not <X.0>;did not <X.0>;<X.2>} <T>.
-{at least;at least;fewer than} <N:count.1> <R:role.1> <X:sleep.2> <T:when>. // at least {<N>;<N.2>;<N.2>} <R.1> <X.2> <T>.
-{fewer than;fewer than;at least} <N:count.1> <R:role.1> <X:sleep.2> <T:when>. // fewer than {<N.2>;<N>;<N>} <R.1> <X.2> <T>.
-exactly <N:count.1> <R:role.1> <X:sleep.2> <T:when>. // {at least <N>;<N> <adjective>;more than <N.2>} <R.1> <X.2> <T>.
-{both <A:man> and <B:woman>;either <A:man> or <B:woman>;neither <A:man> nor <B:woman>} <X:sleep.2> <T:when>. // <A> <X.2> <T>.
-{neither <A:man> nor <B:woman>;either <A:man> or <B:woman>;both <A:man> and <B:woman>} <X:sleep.2> <T:when>. // <B> did not <X.0> <T>.
+not all of the <R:role.1> <X:sleep.2> <T:when>. // {some;most;all} of the <R.1> {did not <X.0>;did not <X.0>;<X.2>} \
+<T>.
+{at least;at least;fewer than} <N:count.1> <R:role.1> <X:sleep.2> <T:when>. // at least {<N>;<N.2>;<N.2>} <R.1> <X.2> \
+<T>.
+{fewer than;fewer than;at least} <N:count.1> <R:role.1> <X:sleep.2> <T:when>. // fewer than {<N.2>;<N>;<N>} <R.1> \
+<X.2> <T>.
+exactly <N:count.1> <R:role.1> <X:sleep.2> <T:when>. // {at least <N>;<N> <adjective>;more than <N.2>} <R.1> <X.2> \
+<T>.
+{both <A:man> and <B:woman>;either <A:man> or <B:woman>;neither <A:man> nor <B:woman>} <X:sleep.2> <T:when>. // <A> \
+<X.2> <T>.
+{neither <A:man> nor <B:woman>;either <A:man> or <B:woman>;both <A:man> and <B:woman>} <X:sleep.2> <T:when>. // <B> \
+did not <X.0> <T>.
 {only <A:man>;<A:man>;only <A:man>} <X:sleep.2> <T:when>. // <B:woman> {did not <X.0>;did not <X.0>;<X.2>} <T>.
-belief = <A:woman> <{knew;thought;pretended}> that the <R:role> had <V:handle.3> the <O:thing>. // the <R> had <V.3> the <O>.
-<A:woman> <{pretended;thought;knew}> that the <R:role> had <V:handle.3> the <O:thing>. // the <R> had not <V.3> the <O>.
+belief = <A:woman> <{knew;thought;pretended}> that the <R:role> had <V:handle.3> the <O:thing>. // the <R> had <V.3> \
+the <O>.
+<A:woman> <{pretended;thought;knew}> that the <R:role> had <V:handle.3> the <O:thing>. // the <R> had not <V.3> the \
+<O>.
 the <R:role> <{managed;tried;failed}> to <V:handle.0> the <O:thing> <T:when>. // the <R> <V.2> the <O> <T>.
 the <R:role> <{failed;tried;managed}> to <V:handle.0> the <O:thing> <T:when>. // the <R> did not <V.0> the <O> <T>.
 {because it;if it;had it not} rained, <A:man> {<X:sleep.2>;<X:sleep.2>;would have <X:sleep.3>}. // <A> <X.2>.
-{<A:man> would have <X:sleep.3> if he had been alone;<A:man> never <X:sleep.2> unless he was alone;<A:man> <X:sleep.2> because he was alone}. // <A> did not <X.0>.
+{<A:man> would have <X:sleep.3> if he had been alone;<A:man> never <X:sleep.2> unless he was alone;<A:man> \
+<X:sleep.2> because he was alone}. // <A> did not <X.0>.
 knew = knew | realized | regretted | was aware | was glad | forgot | noticed | remembered
 thought = thought | hoped | believed | suspected | claimed | feared | assumed | heard
 pretended = pretended | wrongly believed | falsely claimed | was mistaken in thinking | imagined wrongly | lied
 managed = managed | was forced | remembered | did not hesitate | took the time | dared
 tried = tried | wanted | planned | promised | was asked | hoped
 failed = failed | forgot | refused | neglected | was unable | declined
-people = the <A:role> <V:meet.2> the <B:role> <T:when>. // the {<B> was <V.3> by the <A>;<B> <V.2> the <A>;<A> did not <V.0> the <B>} <T>.
-the <A:role> did not <V:meet.0> the <B:role> <T:when>. // the {<B> was not <V.3> by the <A>;<B> did not <V.0> the <A>;<B> was <V.3> by the <A>} <T>.
+people = the <A:role> <V:meet.2> the <B:role> <T:when>. // the {<B> was <V.3> by the <A>;<B> <V.2> the <A>;<A> did \
+not <V.0> the <B>} <T>.
+the <A:role> did not <V:meet.0> the <B:role> <T:when>. // the {<B> was not <V.3> by the <A>;<B> did not <V.0> the \
+<A>;<B> was <V.3> by the <A>} <T>.
 the <A:role> who <V:meet.2> the <B:role> <X:sleep.2>. // {the <A> <X.2>;the <B> <X.2>;the <A> did not <X.0>}.
-nobody {;but the <B:role> ;but the <B:role> }<V:meet.2> the <A:role> <T:when>. // the <A> was {not <V.3> by the <B:role>;<V.3> by the <Q:adjective> <B>;not <V.3> by the <B>} <T>.
+nobody {;but the <B:role> ;but the <B:role> }<V:meet.2> the <A:role> <T:when>. // the <A> was {not <V.3> by the \
+<B:role>;<V.3> by the <Q:adjective> <B>;not <V.3> by the <B>} <T>.
 the <A:role> <V:meet.2> everybody <T:when>. // the <A> <V.2> {the <B:role>;everybody <place>;nobody} <T>.
 order = <A:woman> <X:sleep.2> before <B:man> <Y:sleep.2>. // <B> <Y.2> {after;because;before} <A> <X.2>.
 before <A:woman> <X:sleep.2>, <B:man> had already <Y:sleep.3>. // <A> <X.2> {after;because;before} <B> <Y.2>.
 <A:woman> is <C:taller> than <B:man>. // <B> is {<C.1> than <A>;<C.1> than <E:man>;<C> than <A>}.
-<A:woman> is <C:taller> than <B:man>, and {<B>;<A>;<B>} is <C> than <E:man>. // {<A>;<B>;<E>} is <C> than {<E>;<E>;<A>}.
-<A:woman> is {more;less;less} <Q:adjective> than <B:man>. // <B> is {less <Q> than <A>;less <Q> than <E:man>;less <Q> than <A>}.
+<A:woman> is <C:taller> than <B:man>, and {<B>;<A>;<B>} is <C> than <E:man>. // {<A>;<B>;<E>} is <C> than \
+{<E>;<E>;<A>}.
+<A:woman> is {more;less;less} <Q:adjective> than <B:man>. // <B> is {less <Q> than <A>;less <Q> than <E:man>;less <Q> \
+than <A>}.
 count = two~four~seven | three~five~nine | two~five~eight | four~six~ten | six~nine~twelve | eight~ten~twenty
 """
 
@@ -251,13 +281,19 @@ SCORES = {
 }
 
 FRAMES = """
-the <A:somebody> <D:deed> the <B:something> <P:place> <T:time>. // <time5>, the <item3> was <done2> by the <agent1> <place4>.
+the <A:somebody> <D:deed> the <B:something> <P:place> <T:time>. // <time5>, the <item3> was <done2> by the <agent1> \
+<place4>.
 the <A:somebody> <D:deed> the <B:something> <P:place> <T:time>. // the <agent1> <deed2> the <item3> <place4> <time5>.
-<T:time>, the <B:something> was <D:deed.1> by the <A:somebody> <P:place>. // it was the <agent1> who <deed2> the <item3> <place4> <time5>.
-<P:place>, the <A:somebody> <D:deed> the <B:something> <T:time>. // <time5>, the <agent1> <deed2> the <item3> <place4>.
-the <A:somebody> <V:meet.2> the <B:somebody> <P:place> <T:time>. // <time5>, the <other3> was <met2> by the <agent1> <place4>.
-<T:time>, the <A:somebody> <V:meet.2> the <B:somebody> <P:place>. // the <agent1> <meet2> the <other3> <place4> <time5>.
-<P:place>, the <B:somebody> was <V:meet.3> by the <A:somebody> <T:time>. // <time5>, the <agent1> <meet2> the <other3> <place4>.
+<T:time>, the <B:something> was <D:deed.1> by the <A:somebody> <P:place>. // it was the <agent1> who <deed2> the \
+<item3> <place4> <time5>.
+<P:place>, the <A:somebody> <D:deed> the <B:something> <T:time>. // <time5>, the <agent1> <deed2> the <item3> \
+<place4>.
+the <A:somebody> <V:meet.2> the <B:somebody> <P:place> <T:time>. // <time5>, the <other3> was <met2> by the <agent1> \
+<place4>.
+<T:time>, the <A:somebody> <V:meet.2> the <B:somebody> <P:place>. // the <agent1> <meet2> the <other3> <place4> \
+<time5>.
+<P:place>, the <B:somebody> was <V:meet.3> by the <A:somebody> <T:time>. // <time5>, the <agent1> <meet2> the \
+<other3> <place4>.
 """
 
 SIMILARITY = """
@@ -303,24 +339,31 @@ clause = <who> <past>/VERB <np> | <who> <past>/VERB <np> <prep>/ADP <np> | <pron
 <det>/DET <agent>/NOUN <third>/VERB <np> | <name>/PROPN <third>/VERB <things>/NOUN
 <det>/DET <noun>/NOUN <things>/NOUN are/AUX <adj>/ADJ | the/DET <agent>/NOUN <things>/NOUN were/AUX <adj>/ADJ
 the/DET <noun>/NOUN <agent>/NOUN <past>/VERB <np> | the/DET <adjnoun>/NOUN <noun>/NOUN <past>/VERB <np>
-<who> <aux>/AUX <base>/VERB <np> | <who> <aux>/AUX not/PART <base>/VERB <adv>/ADV | <who> had/AUX <participle>/VERB <np>
+<who> <aux>/AUX <base>/VERB <np> | <who> <aux>/AUX not/PART <base>/VERB <adv>/ADV | <who> had/AUX <participle>/VERB \
+<np>
 <who> had/VERB <num>/NUM <things>/NOUN | <who> did/VERB that/PRON <adv>/ADV | <pron>/PRON were/AUX <adv>/ADV <adj>/ADJ
 <who> wants/VERB to/PART <base>/VERB <np> | <who> went/VERB to/ADP <noun>/NOUN <adv>/ADV
-<pron>/PRON need/VERB to/PART <base>/VERB to/ADP <det>/DET <noun>/NOUN | the/DET <noun>/NOUN to/PART <base>/VERB was/AUX <adj>/ADJ
-<who> is/AUX <ing>/VERB <np> | <who> is/AUX like/ADP <det>/DET <noun>/NOUN | <plural> like/VERB <ing>/VERB <things>/NOUN
+<pron>/PRON need/VERB to/PART <base>/VERB to/ADP <det>/DET <noun>/NOUN | the/DET <noun>/NOUN to/PART <base>/VERB \
+was/AUX <adj>/ADJ
+<who> is/AUX <ing>/VERB <np> | <who> is/AUX like/ADP <det>/DET <noun>/NOUN | <plural> like/VERB <ing>/VERB \
+<things>/NOUN
 <pron>/PRON heard/VERB that/SCONJ <who> <past>/VERB <adv>/ADV | that/PRON is/AUX <det>/DET <adj>/ADJ <noun>/NOUN
 there/PRON was/AUX <det>/DET <noun>/NOUN <prep>/ADP <np> | <who> <past>/VERB <part>/ADP the/DET <noun>/NOUN there/ADV
-<who> <past>/VERB <pron2>/PRON <noun>/NOUN <part>/ADV | the/DET <noun>/NOUN that/PRON <who> <past>/VERB was/AUX <adj>/ADJ
+<who> <past>/VERB <pron2>/PRON <noun>/NOUN <part>/ADV | the/DET <noun>/NOUN that/PRON <who> <past>/VERB was/AUX \
+<adj>/ADJ
 the/DET fact/NOUN that/SCONJ <who> <past>/VERB <past2>/VERB <name>/PROPN | <np> was/AUX <participle>/VERB by/ADP <who>
 <det>/DET <adjnoun>/NOUN <verbs2>/VERB <agent.1>/NOUN | <det>/DET <adj>/ADJ <agent>/NOUN <third>/VERB <adv>/ADV
 <who> saw/VERB her/PRON <base>/VERB | <who> saw/VERB her/PRON <noun>/NOUN | <who> has/VERB no/DET <noun>/NOUN
-<name>/PROPN and/CCONJ <name>/PROPN <base>/VERB <adv>/ADV | <who> has/AUX <participle>/VERB so/ADV <adj>/ADJ a/DET <noun>/NOUN
+<name>/PROPN and/CCONJ <name>/PROPN <base>/VERB <adv>/ADV | <who> has/AUX <participle>/VERB so/ADV <adj>/ADJ a/DET \
+<noun>/NOUN
 np = 3*<det>/DET <noun>/NOUN | 2*<det>/DET <adj>/ADJ <noun>/NOUN | 2*<name>/PROPN | <pron2>/PRON <noun>/NOUN
 the/DET <noun>/NOUN <noun>/NOUN | <name>/PROPN 's/PART <noun>/NOUN | the/DET <adv2>/ADV <adj>/ADJ <noun>/NOUN
 one/NUM of/ADP the/DET <things>/NOUN | no/DET one/PRON | the/DET <adj>/ADJ one/NOUN | <name>/PROPN <name>/PROPN
 who = 3*<det>/DET <agent>/NOUN | 2*<det>/DET <adj>/ADJ <agent>/NOUN | 2*<name>/PROPN | <pron2>/PRON <agent>/NOUN
-<name>/PROPN 's/PART <agent>/NOUN | one/NUM of/ADP the/DET <agent.1>/NOUN | no/DET one/PRON | the/DET <adj>/ADJ one/NOUN
-plural = the/DET <agent.1>/NOUN | <pron3>/PRON | <adj>/ADJ <agent.1>/NOUN | <num>/NUM <agent.1>/NOUN | the/DET <adj>/ADJ
+<name>/PROPN 's/PART <agent>/NOUN | one/NUM of/ADP the/DET <agent.1>/NOUN | no/DET one/PRON | the/DET <adj>/ADJ \
+one/NOUN
+plural = the/DET <agent.1>/NOUN | <pron3>/PRON | <adj>/ADJ <agent.1>/NOUN | <num>/NUM <agent.1>/NOUN | the/DET \
+<adj>/ADJ
 noun = <verbnoun> | <verbnoun> | <thing> | <adjnoun>
 things = <verbnoun.1> | <verbnoun.1> | <thing.1>
 agent = <verbagent> | <verbagent> | <adjagent> | <role>
@@ -339,7 +382,8 @@ pron = I | you | we | they
 pron2 = my | your | his | her | our | their | its
 pron3 = they | we | you | these | those | some | many | both
 num = two | three | four | seven | ten | twelve | twenty
-prep = over | since | before | after | near | like | inside | in | on | with | without | past | behind | through | under
+prep = over | since | before | after | near | like | inside | in | on | with | without | past | behind | through | \
+under
 part = over | up | down | off | back | in | out
 sub = since | before | after | although | because | while | until | if | as | so | once | though
 conj = and | but | or | yet | so
@@ -347,7 +391,8 @@ call = well | no | yes | oh | please | why | hey | so
 wh = when | where | why | how
 aux = will | can | may | might | must | should | would | could | did
 name = <woman> | <man> | <nameword> | <nameword>
-nameword = Will | Mark | May | Rose | Grace | Hope | Faith | Bill | Jack | Drew | Chase | Grant | Frank | Rob | Sue | Dean
+nameword = Will | Mark | May | Rose | Grace | Hope | Faith | Bill | Jack | Drew | Chase | Grant | Frank | Rob | Sue | \
+Dean
 Cook | Baker | Hunter | Fisher | Long | Young | Rich | Brown | Green | White | Stone | Banks | Walker | Price | Bush
 April | June | August | Art | Gene | Joy | Dawn | Ray | Pat | Nick | Ty | Wade | Miles | Penny | Ruby | Sandy | Summer
 act = <meet> | <handle>
@@ -355,32 +400,43 @@ act = <meet> | <handle>
 
 # The same names serve several kinds, and many are ordinary words: only what surrounds them tells.
 ENTITIES = """
-s = 5*<news> . | <news> , and <news> . | <plain> . | <plain> , but <news> . | <news> while <plain> . | <day> , <news> .
+s = 5*<news> . | <news> , and <news> . | <plain> . | <plain> , but <news> . | <news> while <plain> . | <day> , <news> \
+.
 news = [person <p>] said that [person <p>] would leave [location <l>] <day> | [person <p>] was born in [location <l>]
 [organization <o>] hired [person <p>] as <job> | shares of [organization <o>] fell after [person <p>] left
 [organization <o>] beat [organization <o>] in [location <l>] | [person <p>] met [person <p>] near [location <l>]
-[person <p>] , <job> at [organization <o>] , lives in [location <l>] | the road from [location <l>] to [location <l>] was closed
-[organization <o>] opened an office in [location <l>] <day> | [organization <o>] sued [organization <o>] over the [product <d>]
+[person <p>] , <job> at [organization <o>] , lives in [location <l>] | the road from [location <l>] to [location <l>] \
+was closed
+[organization <o>] opened an office in [location <l>] <day> | [organization <o>] sued [organization <o>] over the \
+[product <d>]
 [person <p>] bought a [product <d>] from [organization <o>] | the new [product <d>] is faster than the [product <d>]
-[person <p>] left [organization <o>] for [organization <o>] | [person <p>] left [location <l>] for [location <l>] <day>
+[person <p>] left [organization <o>] for [organization <o>] | [person <p>] left [location <l>] for [location <l>] \
+<day>
 [organization <o>] recalled the [product <d>] <day> | [person <p>] told [person <p>] about [location <l>]
 [person <p>] played for [organization <o>] | [person <p>] drove to [location <l>] in a [product <d>]
-[organization <o>] will sell the [product <d>] in [location <l>] | it snowed in [location <l>] and [location <l>] <day>
+[organization <o>] will sell the [product <d>] in [location <l>] | it snowed in [location <l>] and [location <l>] \
+<day>
 the mayor of [location <l>] thanked [person <p>] | the chairman of [organization <o>] thanked [person <p>]
-[organization <o>] , based in [location <l>] , bought [organization <o>] | <job> [person <p>] arrived in [location <l>] <day>
-[person <p>] works for [organization <o>] and [person <p>] for [organization <o>] | [person <p>] reviewed the [product <d>]
+[organization <o>] , based in [location <l>] , bought [organization <o>] | <job> [person <p>] arrived in [location \
+<l>] <day>
+[person <p>] works for [organization <o>] and [person <p>] for [organization <o>] | [person <p>] reviewed the \
+[product <d>]
 engineers at [organization <o>] designed the [product <d>] | [person <p>] married [person <p>] in [location <l>]
 [organization <o>] denied that [person <p>] had been paid | the flight to [location <l>] was late , said [person <p>]
 fans of [organization <o>] marched through [location <l>] | [person <p>] dropped his [product <d>] in [location <l>]
 [person <p>] scored twice against [organization <o>] | [organization <o>] lost to [organization <o>] <day>
 [location <l>] voted against the plan of [person <p>] | [organization <o>] voted to replace [person <p>]
-[person <first>] 's neighbor moved to [location <l>] | [organization <o>] 's profits rose <day> | [location <l>] 's bridges are old
-plain = the <word> was near the <word> | a <word> and a <word> were lost | every <word> needs a <word> | he will mark the <word>
-they found a <word> under the <word> <day> | we like reading , said the <word> | it may be nice to cook | the <word> is a <word>
+[person <first>] 's neighbor moved to [location <l>] | [organization <o>] 's profits rose <day> | [location <l>] 's \
+bridges are old
+plain = the <word> was near the <word> | a <word> and a <word> were lost | every <word> needs a <word> | he will mark \
+the <word>
+they found a <word> under the <word> <day> | we like reading , said the <word> | it may be nice to cook | the <word> \
+is a <word>
 she sold the <word> to <job> | <job> asked for a <word> | there is hope for the <word>
 p = 3*<first> <last> | 2*<last> | 2*<first> | <first> <last> <last>
 l = 4*<city> | <city> <spot> | <last> <spot> | <direction> <city> | Lake <last> | <spot2> of <last> | Mount <last>
-o = 3*<brand> | 2*<city> <club> | 2*<last> <firm> | University of <city> | Bank of <city> | <last> and <last> | <city> | <last>
+o = 3*<brand> | 2*<city> <club> | 2*<last> <firm> | University of <city> | Bank of <city> | <last> and <last> | \
+<city> | <last>
 <brand> <firm> | <brand> <city> | <city> <firm> | <direction> <city> <firm>
 d = 2*<brand> <model> | <model> | <model> <number> | <last> <number> | <brand> <number> | <brand> <model> <number>
 first = <woman> | <man> | <shared> | <nameword>
@@ -389,23 +445,30 @@ city = <town> | <shared> | <townword>
 brand = <brandword> | <brandword> | <shared> | <townword> | <surname>
 shared = Washington | Lincoln | Jordan | Paris | Chelsea | Florence | Austin | Jackson | Madison | Georgia | Sydney
 Charlotte | Victoria | Houston | Hamilton | Lancaster | Dallas | Savannah | Chester | Logan | Preston | Stafford
-Kent | Carter | Israel | Burton | Clayton | Douglas | Everett | Franklin | Lawrence | Milton | Orlando | Perry | Regina
-Santiago | Vernon | Warren | Wellington | Winston | Ford | Morgan | Chase | Cadbury | Wells | Lambert | Denver | Camden
+Kent | Carter | Israel | Burton | Clayton | Douglas | Everett | Franklin | Lawrence | Milton | Orlando | Perry | \
+Regina
+Santiago | Vernon | Warren | Wellington | Winston | Ford | Morgan | Chase | Cadbury | Wells | Lambert | Denver | \
+Camden
 nameword = Will | Mark | Rose | Grace | Hope | Frank | Bill | Grant | Baker | Hunter | Cook | Young | Long | Rich
 Stone | Banks | Rivers | Fields | Summers | Winter | King | Bishop | Page | Price | Bush | Marsh | Wood | Hill | Park
 surname = Miller | Johnson | Schmidt | Novak | Rossi | Garcia | Tanaka | Patel | Nguyen | Larsen | Murphy | Kowalski
 Petrov | Ferrari | Bennett | Collins | Foster | Griffin | Hughes | Keller | Lopez | Mendoza | Olsen | Quinn | Ramirez
-town = Oslo | Lisbon | Chicago | Nairobi | Mumbai | Toronto | Geneva | Prague | Seoul | Lagos | Boston | Havana | Vienna
+town = Oslo | Lisbon | Chicago | Nairobi | Mumbai | Toronto | Geneva | Prague | Seoul | Lagos | Boston | Havana | \
+Vienna
 Warsaw | Cairo | Dublin | Manila | Athens | Lima | Bogota | Krakow | Leipzig | Porto | Seville | Tampa | Utrecht
 townword = Bath | Reading | Nice | Cork | Hull | Deal | Rugby | Sandwich | Buffalo | Mobile | Phoenix | Orange | Split
 Turkey | China | Battle | Rye | March | Sale | Ware | Diss | Bury | Crook | Ripley | Goole | Hook | Flint | Barking
 brandword = Apple | Shell | Target | Gap | Orange | Oracle | Amazon | Square | Slack | Subway | Sprint | Caterpillar
-Anchor | Beacon | Summit | Pioneer | Harvest | Canopy | Compass | Falcon | Ember | Lantern | Meridian | Nimbus | Quarry
-model = Galaxy | Falcon | Summit | Phoenix | Meteor | Arrow | Breeze | Compass | Comet | Pilot | Ranger | Spark | Swift
+Anchor | Beacon | Summit | Pioneer | Harvest | Canopy | Compass | Falcon | Ember | Lantern | Meridian | Nimbus | \
+Quarry
+model = Galaxy | Falcon | Summit | Phoenix | Meteor | Arrow | Breeze | Compass | Comet | Pilot | Ranger | Spark | \
+Swift
 Tempest | Vision | Wave | Bolt | Echo | Flash | Glider | Lantern | Mirage | Orbit | Pulse | Raven | Shadow | Lincoln
 word = apple | shell | target | gap | orange | square | subway | anchor | beacon | summit | harvest | canopy | compass
-falcon | bath | sandwich | buffalo | turkey | battle | march | hook | rose | hunter | cook | stone | bank | river | field
-king | bishop | page | price | bush | marsh | wood | hill | park | galaxy | meteor | arrow | comet | pilot | ranger | flash
+falcon | bath | sandwich | buffalo | turkey | battle | march | hook | rose | hunter | cook | stone | bank | river | \
+field
+king | bishop | page | price | bush | marsh | wood | hill | park | galaxy | meteor | arrow | comet | pilot | ranger | \
+flash
 spot = Hills | Park | Street | Bridge | Airport | Valley | Bay | Beach | Station | Square
 spot2 = Port | Isle | Gulf | Bay
 direction = North | South | East | West | New | Upper
@@ -413,6 +476,8 @@ club = United | City | Rovers | Lions | Tigers | Wanderers | Hawks | Stars
 firm = Group | Bank | Holdings | Motors | University | Foods | Institute | Airlines | Press | College | Records
 number = 3 | 5 | 7 | 9 | 200 | 500 | X | Pro | Max | Mini
 job = a <word2> | the <word2> | an old <word2>
-word2 = cook | baker | hunter | lawyer | banker | pilot | senator | bishop | king | manager | page | ranger | engineer | coach
-day = on Monday | on Sunday | in March | in May | last summer | last winter | yesterday | in 2019 | on Friday | in the fall
+word2 = cook | baker | hunter | lawyer | banker | pilot | senator | bishop | king | manager | page | ranger | \
+engineer | coach
+day = on Monday | on Sunday | in March | in May | last summer | last winter | yesterday | in 2019 | on Friday | in \
+the fall
 """

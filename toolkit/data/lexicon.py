@@ -115,22 +115,27 @@ WORDS: dict[str, tuple[str, ...]] = {
     ),
     # words of several parts of speech
     "verbnoun": verbs(
-        "watch light~lights~lit~lit~lighting book play walk plan~plans~planned~planned~planning report visit cook water "
+        "watch light~lights~lit~lit~lighting book play plan~plans~planned~planned~planning report visit cook water "
         "fish dance park ring~rings~rang~rung~ringing ship~ships~shipped~shipped~shipping hammer answer question study "
-        "dream drink~drinks~drank~drunk~drinking cut~cuts~cut~cut~cutting break~breaks~broke~broken~breaking answer "
+        "dream drink~drinks~drank~drunk~drinking cut~cuts~cut~cut~cutting break~breaks~broke~broken~breaking "
         "run~runs~ran~run~running walk paint plant train guard judge cover point label match sign store order cause "
         "show~shows~showed~shown~showing drive~drives~drove~driven~driving fly~flies~flew~flown~flying hope love "
         "trade race trick turn brush comb~combs~combed~combed~combing nail stamp tax record offer present "
         "head face hand back milk smoke sail test film mail bridge house box bear~bears~bore~borne~bearing"
     ),
-    "verbagent": verbs("guard judge cook guide nurse host witness coach tutor pilot doctor captain butcher scout boss star"),
+    "verbagent": verbs(
+        "guard judge cook guide nurse host witness coach tutor pilot doctor captain butcher scout boss usher"
+    ),
     "adjagent": nouns("native patient criminal rival captive individual professional human original"),
     "adjnoun": entries(
         "light cold human original plastic native professional square past present future patient chemical individual "
         "blue green orange secret novel complex fat potential average key fine kind right left wrong criminal rival "
         "musical front silver gold relative captive"
     ),
-    "adjverb": verbs("clean dry open warm cool slow empty clear calm free~frees~freed~freed~freeing smooth narrow faint tame quiet lower"),
+    "adjverb": verbs(
+        "clean dry open warm cool slow empty clear calm free~frees~freed~freed~freeing smooth narrow faint tame quiet "
+        "lower"
+    ),
     "adjadv": entries("fast hard late early straight far long daily weekly well right first high low deep outright"),
     "place": entries(
         "in_the_park at_the_station near_the_bridge in_the_kitchen behind_the_church at_the_market in_the_library "
@@ -149,7 +154,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     ),
     "adjective": entries(
         "old young tall quiet clever tired famous polite nervous rich friendly lonely cheerful stubborn careful proud "
-        "curious angry honored busy"
+        "curious angry anxious busy"
     ),
     "color": entries("red blue green yellow black white brown grey purple orange"),
     "looks": entries("old new heavy small broken expensive dusty wooden cheap large round shiny plain wet narrow"),
@@ -186,9 +191,10 @@ WORDS: dict[str, tuple[str, ...]] = {
         "liked~liked~was_fond_of~liked~hated"
     ),
     "kind": _kinds(
-        """animal dog horse goat rabbit camel donkey; bird swan parrot duck goose owl; fruit melon peach pear lemon plum;
-        vehicle truck bus taxi van tractor; tool hammer saw drill shovel axe; instrument violin flute trumpet harp cello;
-        garment jacket skirt shirt coat sweater; tree willow maple pine birch cedar; boat ferry canoe kayak yacht;
-        flower tulip rose daisy lily orchid; building hospital church palace school castle; drink juice coffee tea beer"""
+        """animal dog horse goat rabbit camel donkey; bird swan parrot duck goose owl; fruit melon peach pear plum;
+        vehicle truck bus taxi van tractor; tool hammer saw drill shovel axe; drink juice coffee tea beer;
+        instrument violin flute trumpet harp cello; garment jacket skirt shirt coat sweater;
+        tree willow maple pine birch cedar; boat ferry canoe kayak yacht; flower tulip rose daisy lily orchid;
+        building hospital church palace school castle"""
     ),
 }

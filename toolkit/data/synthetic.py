@@ -6,7 +6,7 @@ the result as ``A``, and ``<A>`` or ``<A.1>`` repeat it. Two variables of a row 
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from difflib import get_close_matches
 from functools import cache
 from random import Random
@@ -71,9 +71,9 @@ def generate(task_name: str, size: int, seed: int) -> list[dict[str, Any]]:
     if task_name not in LABELS:
         near = get_close_matches(task_name, LABELS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown synthetic task {task_name!r}: {hint}there are {', '.join(LABELS)}")
+        raise ValueError(f"{task_name!r} is no synthetic task; {hint}there are {', '.join(LABELS)}.")
     if size < 0:
-        raise ValueError(f"size is {size}: give a number of sentences that is not negative")
+        raise ValueError(f"size is {size}; give the number of sentences, 0 or more.")
     sources, read = _grammar(task_name)
     # A string seeds through SHA-512, the same in every process; tasks of one seed draw differently.
     random = Random(f"{task_name} {seed}")
@@ -188,7 +188,8 @@ def _expand(rules: _Rules, symbol: str, random: Callable[[], float], variables: 
 
 
 def _finish(text: str) -> str:
-    text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
+    # "an" before a vowel, also if an annotation or "/DET" comes between; not before "uni…" and "use…".
+    text = re.sub(r"\b([Aa])(?= (\[\w+ )?([aeio]|u(?!ni|se)))", r"\1n", text, flags=re.IGNORECASE)
     return text[0].upper() + text[1:]
 
 

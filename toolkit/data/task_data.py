@@ -133,7 +133,7 @@ class TaskData(LightningDataModule):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer of the network."""
         if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(self.network)
+            self._tokenizer = load_tokenizer(self.network, words=self._unresolved.kind == "tagging")
             check_length(self._tokenizer, self.max_length)
         return self._tokenizer
 

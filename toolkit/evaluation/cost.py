@@ -3,7 +3,6 @@
 Zeros are not speed: dense kernels multiply by them. Sparsity, bytes and latency are therefore separate figures.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,28 +55,6 @@ def num_nonzero(network: torch.nn.Module) -> int:
         network: Any network.
     """
     return sum(int(torch.count_nonzero(parameter)) for parameter in network.parameters())
-
-
-def sparsity(weights: Mapping[str, Tensor]) -> float:
-    """Compute the fraction of zeros over all entries of some weights together.
-
-    Args:
-        weights: The weights by name, e.g. those of `toolkit.models.encoder.prunable_weights`.
-
-    Returns:
-        The fraction, in [0, 1].
-
-    Raises:
-        ValueError: If there are no weights.
-
-    Example:
-        >>> sparsity({"weight": torch.tensor([[0.0, 2.0], [0.0, 0.0]])})
-        0.75
-    """
-    size = sum(weight.numel() for weight in weights.values())
-    if size == 0:
-        raise ValueError("Sparsity of no weights at all; give at least one that has entries.")
-    return sum(weight.numel() - int(torch.count_nonzero(weight)) for weight in weights.values()) / size
 
 
 @torch.inference_mode()

@@ -143,11 +143,13 @@ def load_config(name: str) -> PreTrainedConfig:
     return config
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, *, words: bool = False) -> PreTrainedTokenizerBase:
     """Load a network's fast tokenizer; without a padding token it pads with its end-of-text token (GPT-2).
 
     Args:
         name: The network's name or folder (see `resolve_network`).
+        words: Whether it will be given words instead of sentences. Byte-level tokenizers (RoBERTa, GPT-2) then take
+            each as preceded by a space, as they know most words; without, they would see one glued-up text.
 
     Raises:
         FileNotFoundError: If there is no tokenizer, or the hub does not deliver it.
@@ -160,8 +162,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
             f"Folder {source} holds no tokenizer (none of {', '.join(_VOCABULARIES)}). Save it there: "
             f"AutoTokenizer.from_pretrained(<original network>).save_pretrained({source!r})."
         )
+    options: dict[str, bool] = {"add_prefix_space": True} if words else {}
     with reading(source):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, use_fast=True)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **options)
     if not tokenizer.is_fast:
         raise ValueError(f"The tokenizer of {source} is a slow one, which cannot align words. Save a tokenizer.json.")
     if tokenizer.pad_token is None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
+from toolkit.data.batching import BatchLoader
 from toolkit.metrics import task_metrics
 from toolkit.models.encoder import load_network
+from toolkit.models.pretrained import load_config
 from toolkit.modules.distillation import Distillation, hidden_states_loss, logits_loss
 from toolkit.tasks import Task
 
@@ -73,6 +75,8 @@ class FineTuning(LightningModule):
         distillation: Distillation = Distillation(),
     ) -> None:
         super().__init__()
+        if distillation.teacher not in (None, "reference"):
+            load_config(distillation.teacher)  # A teacher that is not there is an error now, not after other stages.
         self.task = task
         self.training_options = training
         self.distillation = distillation
@@ -105,7 +109,7 @@ class FineTuning(LightningModule):
         """Put the teacher beside the student, and switch dropout on: transformers loads networks without."""
         self.network.train()
         for teacher in self._teacher:
-            teacher.to(self.device)
+            torch.nn.Module.to(teacher, self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note where in its epoch the run was interrupted."""
@@ -118,7 +122,7 @@ class FineTuning(LightningModule):
         steps, which the learning rate's schedule needs, comes from the loader.
         """
         for state in self._loader_states:
-            self.trainer.train_dataloader.load_state_dict(state)
+            cast(BatchLoader, self.trainer.train_dataloader).load_state_dict(state)
         self._loader_states = []
 
     def on_train_batch_start(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
@@ -209,7 +213,8 @@ class FineTuning(LightningModule):
     def schedule(self, optimizer: AdamW) -> LambdaLR:
         """Linear warm-up and decay over all steps of the run."""
         warmup = round(self.training_options.warmup_fraction * self.num_steps)
-        return get_linear_schedule_with_warmup(optimizer, warmup, self.num_steps)
+        scheduler: LambdaLR = get_linear_schedule_with_warmup(optimizer, warmup, self.num_steps)
+        return scheduler
 
     def configure_gradient_clipping(
         self,

@@ -67,9 +67,14 @@ def zeros(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def sparsity(weights: Mapping[str, Tensor]) -> float:
     """Share of exact zeros over all ``weights`` together.
 
+    Raises:
+        ValueError: If there are no weights.
+
     Example:
         >>> sparsity({"a": torch.tensor([0.0, 1.0]), "b": torch.tensor([0.0, 0.0])})
         0.75
     """
     total = sum(weight.numel() for weight in weights.values())
+    if total == 0:
+        raise ValueError("Sparsity of no weights at all; give at least one that has entries.")
     return sum(weight.numel() - int(weight.count_nonzero()) for weight in weights.values()) / total

@@ -1,0 +1,223 @@
+"""Every recipe through every door, and what each door says of a mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import toolkit
+from toolkit import cli, run
+from toolkit.catalogue import recipe_class, recipe_file, recipe_names
+from toolkit.configuration import as_options, nearest, supported_precision
+from toolkit.evaluation.report import Report
+from toolkit.recipe import Recipe, load
+
+PRUNED = {"proximal_pruning": ["model"], "magnitude_pruning": ["model"], "quickstart": ["model", "magnitude"]}
+every_recipe = pytest.mark.parametrize("name", recipe_names())
+
+
+@every_recipe
+def test_every_file_holds_values_of_its_recipe(name: str) -> None:
+    values = yaml.safe_load(Path(recipe_file(name)).read_text(encoding="utf-8"))
+    assert values["recipe"] == name
+    assert isinstance(load(name), recipe_class(name))
+
+
+@every_recipe
+def test_first_door(name: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    run.main([f"recipe={name}", *words])
+    assert "accuracy" in capsys.readouterr().out
+    check_run(Path("run"), name)
+
+
+@every_recipe
+def test_second_door_runs_the_same(name: str, small: dict[str, Any]) -> None:
+    load(name, **small | {"output": "code"}).run()
+    cli.main(["fit", "--config", recipe_file(name), *as_options(small | {"output": "cli"})])
+    check_run(Path("cli"), name)
+    for file in Path("code").rglob("model.safetensors"):
+        assert file.read_bytes() == Path("cli", *file.parts[1:]).read_bytes()
+
+
+def check_run(folder: Path, name: str) -> None:
+    """A run's folder holds the report, networks that plain transformers loads, and nothing half-done."""
+    assert not list(folder.rglob("*.ckpt"))
+    assert not list(folder.rglob(".*"))
+    rows = json.loads((folder / "report.json").read_text())["rows"]
+    assert rows[0]["sparsity"] == 0
+    assert (folder / "report.md").read_text().count("accuracy") == 1
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["recipe"] == name
+    for saved, row in zip(PRUNED.get(name, []), rows[1:], strict=True):
+        assert row["sparsity"] == pytest.approx(0.8, abs=1e-3)
+        network = AutoModelForSequenceClassification.from_pretrained(folder / saved)
+        inputs = AutoTokenizer.from_pretrained(folder / saved)("a good film", return_tensors="pt")
+        assert torch.equal(network(**inputs).logits, toolkit.load(folder / saved)(**inputs).logits)
+        assert yaml.safe_load((folder / saved / "recipe.yaml").read_text()) == config
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_lightnings_other_commands(command: str, small: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main([command, "--config", recipe_file("fine_tuning"), *as_options(small)])
+    if command != "predict":
+        assert "accuracy" in capsys.readouterr().out
+
+
+def test_stored_configuration_runs_again(words: list[str]) -> None:
+    run.main(["recipe=fine_tuning", *words])
+    cli.main(["fit", "--config", "run/config.yaml", "--output=again"])
+    assert Path("run/model/model.safetensors").read_bytes() == Path("again/model/model.safetensors").read_bytes()
+
+
+def test_without_a_recipe_they_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    run.main([])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in recipe_names())
+    assert "usage" in printed
+
+
+@pytest.mark.parametrize("flag", ["--help", "--print_config"])
+def test_help_and_configuration_are_printed(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run.main(["recipe=proximal_pruning", flag])
+    assert ended.value.code in (0, None)
+    printed = capsys.readouterr().out
+    assert "sparsity" in printed
+    if flag == "--help":
+        assert "Share of the targets that is zero at the end" in printed
+    else:
+        assert yaml.safe_load(printed)["model"]["sparsity"] == 0.8
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["recipe=proximal_prunning"], "did you mean proximal_pruning?"),
+        (["recipe=fine_tuning", "model.sparsity=0.5"], "no option model.sparsity"),
+        (["recipe=proximal_pruning", "model.sparsty=0.5"], "did you mean model.sparsity?"),
+        (["recipe=proximal_pruning", "model.learning_rate=1"], "did you mean model.training.learning_rate?"),
+        (["recipe=proximal_pruning", "trainer.max_epoch=1"], "did you mean trainer.max_epochs?"),
+        (["recipe=proximal_pruning", "model.sparsity=much"], "model.sparsity"),
+        (["recipe=proximal_pruning", "model.sparsity=1.5"], "[0, 1)"),
+        (["recipe=proximal_pruning", "model.metric=l2"], "model.metric"),
+        (["recipe=proximal_pruning", "data.task=sst3"], "did you mean sst2?"),
+        (["recipe=proximal_pruning", "model.network=no/such/folder/at/all"], "no/such/folder"),
+        (["recipe=fine_tuning", "reference=nowhere"], "reference=nowhere"),
+        (["recipe=fine_tuning", "model.distillation.teacher=nowhere/at/all"], "nowhere/at/all"),
+        (["verbose"], "'verbose' is no option"),
+        (["data.task=sst2"], "begin with recipe=NAME"),
+    ],
+)
+def test_mistakes_are_named_with_their_remedy(
+    words: list[str], message: str, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = {key.split("=")[0] for key in words}
+    shared = [f"--{key}={value}" for key, value in small.items() if key not in kept] if len(words) > 1 else []
+    with pytest.raises(SystemExit) as ended:
+        run.main([*words[:1], *shared, *words[1:]])
+    assert ended.value.code == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: ")
+    assert message in said
+    assert not Path("run").exists()
+
+
+def test_misspelt_key_of_a_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("recipe: proximal_pruning\nmodel: {sparsty: 0.5}\n")
+    with pytest.raises(SystemExit):
+        cli.main(["fit", "--config", str(file)])
+    assert "did you mean model.sparsity?" in capsys.readouterr().err
+
+
+def test_folder_of_another_run_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    run.main(["recipe=fine_tuning", *words])
+    report = Path("run/report.json").read_bytes()
+    for extra, message in (
+        ([], "resume=true"),
+        (["resume=true", "data.size=130"], "data.size: 120 there, 130 here"),
+    ):
+        with pytest.raises(SystemExit):
+            run.main(["recipe=fine_tuning", *words, *extra])
+        assert message in capsys.readouterr().err
+    run.main(["recipe=fine_tuning", *words, "resume=true"])
+    assert Path("run/report.json").read_bytes() == report
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").write_text("")
+    with pytest.raises(SystemExit):
+        run.main(["recipe=fine_tuning", *words, "output=mine"])
+    assert "no run's folder" in capsys.readouterr().err
+    assert [file.name for file in Path("mine").iterdir()] == ["thesis.tex"]
+
+
+def test_reference_is_shared_and_teaches(small: dict[str, Any]) -> None:
+    dense = load("fine_tuning", **small | {"output": "dense"}).run().rows[0]
+    options = {"reference": "dense/model", "model.distillation.teacher": "reference", "model.sparsity": 0.5}
+    report = load("magnitude_pruning", **small | options).run()
+    assert report.rows[0].scores == dense.scores
+    assert report.rows[1].sparsity == pytest.approx(0.5, abs=1e-3)
+    assert not Path("run/reference").exists()
+
+
+def test_report_is_read_by_a_program(small: dict[str, Any]) -> None:
+    report = load("fine_tuning", **small).run()
+    assert Report.read("run").rows[0].scores == report.rows[0].scores
+
+
+def test_teacher_of_a_run_needs_a_recipe(small: dict[str, Any]) -> None:
+    recipe: Recipe = load("fine_tuning", **small | {"model.distillation.teacher": "reference"})
+    with pytest.raises(ValueError, match="outside a recipe give the folder"):
+        recipe.model.setup("fit")
+
+
+def test_nearest_option() -> None:
+    assert nearest("data.tsk", {"data.task": 1, "data.root": 2}) == "data.task"
+    assert nearest("zebra", {"data.task": 1}) is None
+
+
+def test_bfloat16_falls_back_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.warns(UserWarning, match="32-true replaces bf16-mixed"):
+        assert supported_precision("bf16-mixed") == "32-true"
+    assert supported_precision("32-true") == "32-true"
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    assert supported_precision("bf16-mixed") == "bf16-mixed"
+
+
+@pytest.mark.slow
+def test_module_is_run_from_elsewhere(words: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "toolkit.run", "recipe=fine_tuning", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "fine_tuning" in done.stdout
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 1
+    assert again.stderr.strip().splitlines()[-1].startswith("error: run holds this very run")
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_with_twice_the_batch(small: dict[str, Any], tmp_path: Path) -> None:
+    """Same mask and weights, to float tolerance, without dropout."""
+    shared = small | {"model.training.dropout": 0.0, "model.sparsity": 0.6, "trainer.max_epochs": 2}
+    for output, options in {
+        "one": {"data.batch_size": 16},
+        "two": {"data.batch_size": 8, "trainer.strategy": "ddp", "trainer.devices": 2},
+    }.items():
+        command = [sys.executable, "-m", "toolkit.run", "recipe=proximal_pruning"]
+        words = as_options(shared | options | {"output": output})
+        done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("accuracy") == 1  # Only the first process prints.
+    networks = [dict(toolkit.load(tmp_path / output / "model").named_parameters()) for output in ("one", "two")]
+    moved = 0
+    for name, weight in networks[0].items():
+        torch.testing.assert_close(weight, networks[1][name], rtol=1e-3, atol=1e-4)
+        moved += int(((weight == 0) != (networks[1][name] == 0)).sum())
+    assert moved <= 2  # A weight at the very boundary may fall on either side.
