@@ -218,7 +218,8 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise SystemExit("interrupted; the same command with resume=true continues") from None
+        print("interrupted; the same command with resume=true continues", file=sys.stderr)
+        raise SystemExit(130) from None
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("TOOLKIT_TRACEBACK"):
             raise

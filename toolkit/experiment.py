@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from toolkit.modules.fine_tuning import FineTuning
 from toolkit.pruning.masks import sparsity
 
 TrainerFactory = Callable[..., Trainer]
+SAVE_EVERY = timedelta(minutes=5)  # Of a long epoch; what is lost to an interruption is at most this.
 VOLATILE = ("output", "resume")  # Options that say nothing of what a run computes.
 
 
@@ -121,16 +123,18 @@ class Experiment:
             enable_model_summary=False,
             logger=CSVLogger(self.output / "logs", name=folder),
             callbacks=[
-                ModelCheckpoint(
-                    checkpoints, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
-                )
+                ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False, **when)
+                for when in ({"save_on_train_epoch_end": True}, {"train_time_interval": SAVE_EVERY})
             ],
         )
         last = checkpoints / "last.ckpt"
         rank_zero_info(f"{name}: {'going on from ' + str(last) if last.is_file() else 'training'}")
-        trainer.fit(module, datamodule=self.data, ckpt_path=last if last.is_file() else None)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        try:
+            trainer.fit(module, datamodule=self.data, ckpt_path=last if last.is_file() else None)
+        except SystemExit as ended:
+            if trainer.interrupted:  # Lightning turns Ctrl-C into an exit; the door says how to continue.
+                raise KeyboardInterrupt from ended
+            raise
         return trainer
 
     def _save(self, network: PreTrainedModel, name: str, target: Path, extras: Mapping[str, Any]) -> None:

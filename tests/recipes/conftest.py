@@ -1,15 +1,19 @@
 """Options with which a recipe runs in a second."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from toolkit.evaluation import cost
 
 
 @pytest.fixture
 def small(tiny_network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Overrides for any recipe: tiny network, few sentences, one epoch, float32, no latency to speak of."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cost, "latency", partial(cost.latency, min_seconds=0.01))
     return {
         "seed_everything": 1,
         "data.task": "synthetic_sentiment",

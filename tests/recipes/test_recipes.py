@@ -16,6 +16,8 @@ from toolkit import cli, run
 from toolkit.catalogue import recipe_class, recipe_file, recipe_names
 from toolkit.configuration import as_options, nearest, supported_precision
 from toolkit.evaluation.report import Report
+from toolkit.modules.fine_tuning import FineTuning
+from toolkit.modules.proximal_pruning import ProximalPruning
 from toolkit.recipe import Recipe, load
 
 PRUNED = {"proximal_pruning": ["model"], "magnitude_pruning": ["model"], "quickstart": ["model", "magnitude"]}
@@ -154,6 +156,34 @@ def test_folder_of_another_run_is_refused(words: list[str], capsys: pytest.Captu
         run.main(["recipe=fine_tuning", *words, "output=mine"])
     assert "no run's folder" in capsys.readouterr().err
     assert [file.name for file in Path("mine").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("stage", ["reference", "model"])
+def test_interrupted_run_resumes_to_the_same_weights(
+    stage: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*words, "trainer.max_epochs=2", "recipe=proximal_pruning"]
+    run.main([*words, "output=whole"])
+    kind = FineTuning if stage == "reference" else ProximalPruning
+    begin = kind.on_train_batch_start
+
+    def interrupt(module: FineTuning, batch: Any, batch_idx: int) -> None:
+        if type(module) is kind and (module.current_epoch, batch_idx) == (1, 3):
+            raise KeyboardInterrupt
+        begin(module, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FineTuning, "on_train_batch_start", interrupt)
+        with pytest.raises(SystemExit) as ended:
+            run.main(words)
+    assert ended.value.code == 130
+    assert "resume=true continues" in capsys.readouterr().err
+    assert not Path("run/report.json").exists()
+    assert Path("run/checkpoints", stage, "last.ckpt").is_file()
+    run.main([*words, "resume=true"])
+    for file in ("reference/model.safetensors", "model/model.safetensors"):
+        assert Path("whole", file).read_bytes() == Path("run", file).read_bytes()
+    check_run(Path("run"), "proximal_pruning")
 
 
 def test_reference_is_shared_and_teaches(small: dict[str, Any]) -> None:

