@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
 
-from toolkit.catalogue import recipe_class
+from toolkit.catalogue import recipe_class, recipe_file, summary
 from toolkit.experiment import flatten, is_first_process
 
 BUILT = {"model", "data", "trainer", "name", "config"}  # Fields of a recipe that are built, not given as options.
@@ -43,6 +43,8 @@ UNKNOWN = r"unrecognized arguments: -*([\w.]+)|[Kk]ey \"?([\w.]+)\"? is not expe
 class RecipeCLI(LightningCLI):
     """Lightning's command line over a recipe's module, data and own fields.
 
+    Without ``run``, the recipe's YAML file holds the defaults.
+
     Args:
         name: Of the recipe.
         args: Options, ``--key=value`` each.
@@ -57,7 +59,11 @@ class RecipeCLI(LightningCLI):
         self.command = args[0] if run and args else None
         self.recipe_class = recipe_class(name)
         types = get_type_hints(self.recipe_class)
-        usage = {} if run else {"usage": f"python -m toolkit.run recipe={name} [key=value ...]"}
+        first = {
+            "usage": f"python -m toolkit.run recipe={name} [key=value ...]",
+            "description": f"{summary(name)} Options are key=value, several at once.",
+            "default_config_files": [recipe_file(name)],
+        }
         try:
             with warnings.catch_warnings():
                 # Lightning warns that the command line is there as well, but its launcher of processes needs it.
@@ -68,7 +74,9 @@ class RecipeCLI(LightningCLI):
                     save_config_callback=None,
                     auto_configure_optimizers=False,
                     trainer_defaults={"use_distributed_sampler": False},
-                    parser_kwargs=STRICT | usage | (dict.fromkeys(self.subcommands(), STRICT) if run else {}),
+                    parser_kwargs=STRICT
+                    | ({} if run else first)
+                    | (dict.fromkeys(self.subcommands(), STRICT) if run else {}),
                     args=list(args),
                     run=run,
                 )

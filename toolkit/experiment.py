@@ -10,6 +10,7 @@ The folder of a run::
     report.json report.md
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -211,6 +212,17 @@ def changed_options(stored: str, config: str) -> list[str]:
         for key in sorted(there.keys() | here.keys())
         if key not in VOLATILE and there.get(key) != here.get(key)
     ]
+
+
+def fingerprint(config: str) -> str:
+    """Eight letters that stand for everything a run computes.
+
+    Example:
+        >>> fingerprint("resume: true") == fingerprint("{resume: false, output: here}") != fingerprint("model: {}")
+        True
+    """
+    options = {key: value for key, value in flatten(yaml.safe_load(config) or {}).items() if key not in VOLATILE}
+    return hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
 def flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

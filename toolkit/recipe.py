@@ -1,6 +1,5 @@
 """Recipes: whole experiments, typed."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,11 +7,10 @@ from typing import Any
 
 from lightning import Trainer
 
-from toolkit.catalogue import recipe_file
 from toolkit.configuration import RecipeCLI, as_options
 from toolkit.data import TaskData
 from toolkit.evaluation.report import Report, Row
-from toolkit.experiment import Experiment, TrainerFactory
+from toolkit.experiment import Experiment, TrainerFactory, fingerprint
 from toolkit.modules.fine_tuning import FineTuning
 
 
@@ -30,7 +28,7 @@ def load(name: str, **overrides: Any) -> "Recipe":
         >>> recipe = load("fine_tuning", data={"size": 64}, trainer={"max_epochs": 1})  # doctest: +SKIP
         >>> print(recipe.run().to_markdown())  # doctest: +SKIP
     """
-    recipe: Recipe = RecipeCLI(name, [f"--config={recipe_file(name)}", *as_options(overrides)]).recipe()
+    recipe: Recipe = RecipeCLI(name, as_options(overrides)).recipe()
     return recipe
 
 
@@ -75,8 +73,7 @@ class Recipe(ABC):
                 f"reference={self.reference} is no folder of a fine-tuned network (no config.json)."
             )
         name = self.name or type(self).__name__
-        digest = hashlib.sha256(self.config.encode()).hexdigest()[:8]
-        output = self.output or Path("runs") / f"{name}-{self.data.task.name}-{digest}"
+        output = self.output or Path("runs") / f"{name}-{self.data.task.name}-{fingerprint(self.config)}"
         return Experiment(output, self.data, self.trainer, self.config, resume=self.resume)
 
     def train_reference(self, experiment: Experiment) -> Row:

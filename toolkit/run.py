@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from toolkit.catalogue import recipe_file, recipe_names, summary
+from toolkit.catalogue import recipe_names, summary
 
 USAGE = "python -m toolkit.run recipe=NAME [key=value ...] [--help | --print_config]"
 
@@ -56,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> None:
         name, options = parse(words)
         if name is None:
             raise ValueError(f"no recipe is named; begin with recipe=NAME. usage: {USAGE}")
-        run_recipe(RecipeCLI(name, [f"--config={recipe_file(name)}", *options]).recipe())
+        run_recipe(RecipeCLI(name, options).recipe())
 
 
 if __name__ == "__main__":

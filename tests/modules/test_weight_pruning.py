@@ -229,5 +229,5 @@ def test_curvature_needs_an_optimizer_that_measures_it(
 ) -> None:
     module = build("gradual by curvature", data, tiny_network)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    with pytest.raises(ValueError, match="SGD keeps none; choose model.metric=euclidean or model.score=magnitude"):
+    with pytest.raises(ValueError, match=r"SGD keeps none; choose model.metric=euclidean or model.score=magnitude"):
         module.scores(optimizer, curvature=True)

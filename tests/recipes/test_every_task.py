@@ -1,4 +1,4 @@
-"""Every task trains for a few steps through a recipe, on real data where TOOLKIT_DATA names it, and is judged by its metrics."""
+"""Every task trains for a few steps through a recipe and is judged by its metrics, on real data where there is some."""
 
 import math
 from pathlib import Path

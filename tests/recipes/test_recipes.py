@@ -195,6 +195,14 @@ def test_reference_is_shared_and_teaches(small: dict[str, Any]) -> None:
     assert not Path("run/reference").exists()
 
 
+def test_resuming_without_an_output_finds_the_run(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["recipe=fine_tuning", *(word for word in words if not word.startswith("output="))]
+    run.main(words)
+    run.main([*words, "resume=true"])
+    assert len(list(Path("runs").iterdir())) == 1
+    assert capsys.readouterr().out.count("accuracy") == 2
+
+
 def test_report_is_read_by_a_program(small: dict[str, Any]) -> None:
     report = load("fine_tuning", **small).run()
     assert Report.read("run").rows[0].scores == report.rows[0].scores

@@ -14,7 +14,7 @@ class Distillation:
 
     Args:
         teacher: A network that was fine-tuned on the same task: a folder, a name, or ``reference`` for the uncompressed
-            network of the run itself. None: no distillation.
+            network of the run itself. null: no distillation.
         temperature: Divides the logits of both before their distributions are compared.
         weight: Share of the logits' loss in the sum; the labels have the rest.
         hidden_weight: Factor of the hidden states' loss; needs a teacher of equal width.

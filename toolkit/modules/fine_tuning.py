@@ -34,7 +34,7 @@ class Training:
         learning_rate: At the end of the warm-up.
         weight_decay: Decoupled; matrices only, not biases and normalisations.
         warmup_fraction: Share of the optimizer steps over which the learning rate rises.
-        dropout: Replaces every dropout probability of the network; None leaves them.
+        dropout: Replaces every dropout probability of the network; null leaves them.
     """
 
     learning_rate: float = 1e-4

@@ -24,7 +24,7 @@ class MagnitudePruning(WeightPruning):
         sparsity: Share of the targets that is zero at the end, in [0, 1).
         schedule: ``gradual`` along a cubic curve (Zhu and Gupta 2017), ``iterative`` in equal rounds (NIP of the RPP
             paper), ``one_shot`` at the end of the window.
-        score: ``magnitude`` :math:`|w|`, or ``curvature`` :math:`w^2 d`, d being Adam's metric.
+        score: ``magnitude`` |w|, or ``curvature`` w²·d, d being Adam's metric.
         scope: ``global`` compares the scores of all targets, ``layer`` those within each matrix.
         rounds: Of the iterative schedule.
         interval: Steps between two prunings of the gradual schedule.

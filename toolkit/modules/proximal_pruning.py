@@ -41,15 +41,15 @@ class ProximalPruning(WeightPruning):
         targets: Regular expression, searched in the names of the weight matrices of the transformer blocks: what may be
             pruned. Embeddings, normalisations, biases, pooler and head never are.
         sparsity: Share of the targets that is zero at the end, in [0, 1); null where ``penalty`` is given.
-        penalty: :math:`\gamma` of the paper; null to derive it from ``sparsity``.
+        penalty: γ of the paper; null to derive it from ``sparsity``.
         metric: ``adam`` takes the threshold in Adam's own metric, ``euclidean`` is the paper's.
-        exponent: :math:`p`; ``rising`` makes it the number of the outer iteration (``reweight_interval`` steps).
-        epsilon: :math:`\varepsilon`.
+        exponent: p; ``rising`` makes it the number of the outer iteration (``reweight_interval`` steps).
+        epsilon: ε, which bounds the penalty of a weight that is zero.
         floor: Least value of Adam's metric, whose median is 1.
         regularizer: ``proximal``, or ``loss`` for the ablation that the paper argues against: the penalty is added to
             the loss, goes through the optimizer's moments, and leaves no zeros until the pattern is fixed.
         interval: Steps from one proximal step to the next, which then has the learning rates of them all.
-        reweight_interval: Steps of an outer iteration, over which :math:`\alpha` stays as it was at its start.
+        reweight_interval: Steps of an outer iteration, over which α stays as it was at its start.
         prune_start: Share of the steps after which pruning begins.
         prune_fraction: Share of the steps after which the pattern is fixed.
         training: How the weights are trained.

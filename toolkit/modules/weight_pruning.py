@@ -182,8 +182,8 @@ class WeightPruning(FineTuning, ABC):
         return 1 + sum(weight.numel() for weight in self.weights.values()) // SAMPLE
 
     def results(self) -> dict[str, Any]:
-        """Natural sparsity: the share of zeros before the pattern was settled on the wanted number."""
-        return {"natural_sparsity": self.natural_sparsity, "wanted_sparsity": self.sparsity}
+        """Sparsity of the targets, and the natural one: before the pattern was settled on the wanted number."""
+        return {"sparsity_of_targets": masks.sparsity(self.weights), "natural_sparsity": self.natural_sparsity}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the pattern into the checkpoint.
