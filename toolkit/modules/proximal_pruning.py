@@ -202,8 +202,8 @@ class ProximalPruning(WeightPruning):
         return self.exponent
 
     def results(self) -> dict[str, Any]:
-        """What the training has to report: the sparsity before it was settled, and the last penalty."""
-        return super().results() | {"penalty": self.gamma}
+        """The last penalty, and the natural sparsity: before the pattern was settled on the wanted number."""
+        return super().results() | {"natural_sparsity": self.natural_sparsity, "penalty": self.gamma}
 
     def on_fit_start(self) -> None:
         """Put the state of a resumed run beside the weights."""

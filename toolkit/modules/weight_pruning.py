@@ -182,8 +182,8 @@ class WeightPruning(FineTuning, ABC):
         return 1 + sum(weight.numel() for weight in self.weights.values()) // SAMPLE
 
     def results(self) -> dict[str, Any]:
-        """Sparsity of the targets, and the natural one: before the pattern was settled on the wanted number."""
-        return {"sparsity_of_targets": masks.sparsity(self.weights), "natural_sparsity": self.natural_sparsity}
+        """The sparsity of the targets, where they are not all prunable weights, whose sparsity is reported anyway."""
+        return {} if self.targets == ".*" else {"sparsity_of_targets": masks.sparsity(self.weights)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the pattern into the checkpoint.
