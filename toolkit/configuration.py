@@ -43,7 +43,7 @@ UNKNOWN = r"unrecognized arguments: -*([\w.]+)|[Kk]ey \"?([\w.]+)\"? is not expe
 class RecipeCLI(LightningCLI):
     """Lightning's command line over a recipe's module, data and own fields.
 
-    Without ``run``, the recipe's YAML file holds the defaults.
+    The recipe's YAML file holds the defaults.
 
     Args:
         name: Of the recipe.
@@ -59,10 +59,10 @@ class RecipeCLI(LightningCLI):
         self.command = args[0] if run and args else None
         self.recipe_class = recipe_class(name)
         types = get_type_hints(self.recipe_class)
-        first = {
+        defaults = {"default_config_files": [recipe_file(name)]}
+        first = defaults | {
             "usage": f"python -m toolkit.run recipe={name} [key=value ...]",
             "description": f"{summary(name)} Options are key=value, several at once.",
-            "default_config_files": [recipe_file(name)],
         }
         try:
             with warnings.catch_warnings():
@@ -74,9 +74,7 @@ class RecipeCLI(LightningCLI):
                     save_config_callback=None,
                     auto_configure_optimizers=False,
                     trainer_defaults={"use_distributed_sampler": False},
-                    parser_kwargs=STRICT
-                    | ({} if run else first)
-                    | (dict.fromkeys(self.subcommands(), STRICT) if run else {}),
+                    parser_kwargs=STRICT | (dict.fromkeys(self.subcommands(), STRICT | defaults) if run else first),
                     args=list(args),
                     run=run,
                 )

@@ -21,6 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -38,6 +39,7 @@ from toolkit.modules.fine_tuning import FineTuning
 from toolkit.pruning.masks import sparsity
 
 TrainerFactory = Callable[..., Trainer]
+LENGTH = 128  # Tokens of the sentence that MACs and latency are stated for, or as many as the network takes.
 SAVE_EVERY = timedelta(minutes=5)  # Of a long epoch; what is lost to an interruption is at most this.
 VOLATILE = ("output", "resume")  # Options that say nothing of what a run computes.
 
@@ -95,6 +97,7 @@ class Experiment:
                 "training_seconds": round(time.perf_counter() - started, 1),
                 **module.results(),
             }
+            torch.nn.Module.to(module.network, trainer.strategy.root_device)  # Lightning leaves it on the CPU.
             self._save(module.network, name, target, extras)
             shutil.rmtree(self.output / "checkpoints" / folder, ignore_errors=True)
         trainer.strategy.barrier()  # The other processes read the folder, too.
@@ -108,6 +111,7 @@ class Experiment:
             name: Of its row in the report.
         """
         network = storage.load(folder)
+        torch.nn.Module.to(network, self.trainer(logger=False, callbacks=[]).strategy.root_device)
         return replace(self._row(network, name, {}), bytes=cost.bytes_on_disk(folder))
 
     def report(self, *rows: Row) -> Report:
@@ -140,6 +144,7 @@ class Experiment:
 
     def _save(self, network: PreTrainedModel, name: str, target: Path, extras: Mapping[str, Any]) -> None:
         row = self._row(network, name, extras)
+        torch.nn.Module.to(network, "cpu")  # Where it is compared, bit by bit, with what was saved.
         example = next(iter(self.data.loader("dev")))
         storage.save(
             network,
@@ -155,6 +160,7 @@ class Experiment:
 
     def _row(self, network: PreTrainedModel, name: str, extras: Mapping[str, Any]) -> Row:
         weights = prunable_weights(network)
+        length = min(LENGTH, self.data.tokenizer.model_max_length)
         return Row(
             name=name,
             task=self.data.task.name,
@@ -164,8 +170,8 @@ class Experiment:
             nonzero_parameters=cost.num_nonzero(network),
             sparsity=sparsity(weights),
             total_sparsity=sparsity(dict(network.named_parameters())),
-            macs=cost.macs(network),
-            latency_ms=cost.latency(network),
+            macs=cost.macs(network, length=length),
+            latency_ms=cost.latency(network, length=length),
             extras=dict(extras),
         )
 

@@ -54,7 +54,7 @@ class Task:
         name: Name of the task.
         kind: One label or one score for a text or a pair of texts, or one tag for each word.
         format: Tab-separated values without quoting, CoNLL columns, CoNLL-U, or embedded synthetic sentences.
-        metrics: Names of the metrics; the first is the one that is monitored.
+        metrics: Names of the metrics; the first is the one that tables are ordered by.
         texts: Columns of the one or two texts, by name or, without a header, by number from 0; of a tagging task
             the column of the word (CoNLL: by number, CoNLL-U: by its field name).
         label: Column of the label, the score or the tag, in the same way.

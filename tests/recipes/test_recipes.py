@@ -57,7 +57,7 @@ def check_run(folder: Path, name: str) -> None:
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["recipe"] == name
     for saved, row in zip(PRUNED.get(name, []), rows[1:], strict=True):
-        assert row["sparsity"] == pytest.approx(0.8, abs=1e-3)
+        assert row["sparsity"] == pytest.approx(config["model"]["sparsity"], abs=1e-3)
         network = AutoModelForSequenceClassification.from_pretrained(folder / saved)
         inputs = AutoTokenizer.from_pretrained(folder / saved)("a good film", return_tensors="pt")
         assert torch.equal(network(**inputs).logits, toolkit.load(folder / saved)(**inputs).logits)
@@ -69,6 +69,19 @@ def test_lightnings_other_commands(command: str, small: dict[str, Any], capsys: 
     cli.main([command, "--config", recipe_file("fine_tuning"), *as_options(small)])
     if command != "predict":
         assert "accuracy" in capsys.readouterr().out
+
+
+def test_second_door_takes_a_recipe_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["fit", "--recipe=magnitude_pruning", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["recipe"], printed["trainer"]["max_epochs"]) == ("magnitude_pruning", 4)
+
+
+def test_rounded_weights_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run.main(["recipe=magnitude_pruning", *words, "trainer.precision=bf16-true"])
+    assert "use bf16-mixed or 32-true" in capsys.readouterr().err
 
 
 def test_stored_configuration_runs_again(words: list[str]) -> None:

@@ -21,7 +21,7 @@ def read_tsv(path: Path, task: Task) -> list[dict[str, Any]]:
         task: Names the columns, the labels and the range of the scores.
 
     Returns:
-        One dictionary a row: ``sentence``, or ``sentence1`` and ``sentence2``; ``label`` is the label's name or, in
+        One dictionary a row, of ``sentence``, or ``sentence1`` and ``sentence2``; ``label`` is the label's name or, in
         a regression, the score.
 
     Raises:

@@ -63,8 +63,8 @@ def generate(task_name: str, size: int, seed: int) -> list[dict[str, Any]]:
         seed: Names the draw; take different ones for training and test.
 
     Returns:
-        Rows with ``sentence`` (pairs: ``sentence1``, ``sentence2``) and ``label``, a label's name or a score from 0 to
-        5; for tagging ``words`` and ``tags``.
+        Rows with ``sentence`` (of pairs ``sentence1`` and ``sentence2``) and ``label``, a label's name or a score from
+        0 to 5. For tagging they have ``words`` and ``tags``.
 
     Raises:
         ValueError: Unknown task, or a negative size.

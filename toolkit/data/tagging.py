@@ -25,7 +25,7 @@ def read_conll(path: Path, task: Task) -> list[dict[str, Any]]:
         task: Names the columns by number from 0; its tags must be IOB2 if it is scored by span F1.
 
     Returns:
-        One dictionary a sentence: ``words`` and ``tags``, two lists of the same length.
+        One dictionary a sentence, of ``words`` and ``tags``, two lists of the same length.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -65,7 +65,7 @@ def read_conllu(path: Path, task: Task) -> list[dict[str, Any]]:
         task: Names the columns by their CoNLL-U field: ``FORM``, and ``UPOS`` or ``XPOS`` or another.
 
     Returns:
-        One dictionary a sentence: ``words`` and ``tags``, two lists of the same length.
+        One dictionary a sentence, of ``words`` and ``tags``, two lists of the same length.
 
     Raises:
         FileNotFoundError: If there is no such file.

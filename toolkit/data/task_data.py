@@ -195,7 +195,7 @@ class TaskData(LightningDataModule):
             split: ``train``, ``dev``, or one of `splits`.
 
         Returns:
-            Shape (B, T): one row for each sentence that lost words, padded by -100.
+            Label ids (B, T), one row for each sentence that lost words, padded by -100.
         """
         lost = [labels for labels in self.split(split)["lost"] if labels] if self.task.kind == "tagging" else []
         table = torch.full((len(lost), max(map(len, lost), default=0)), IGNORED)

@@ -51,7 +51,7 @@ def evaluate(network: PreTrainedModel, data: TaskData) -> dict[str, float]:
         data: The task's data.
 
     Returns:
-        Metric → score; those of further sets carry the set's name: ``accuracy``, ``accuracy_mismatched``.
+        Metric → score. Those of further sets carry the set's name, as in ``accuracy_mismatched``.
     """
     scores: dict[str, float] = {}
     for split in data.splits:

@@ -57,8 +57,8 @@ class FineTuning(LightningModule):
     """Train all weights of a pretrained network on a labelled task.
 
     The randomness of a training step is a function of seed, epoch, batch and process alone, and the data's order one
-    of seed and epoch: a run that is resumed at the end of an epoch ends with the same weights, bit for bit, as one
-    that was never interrupted.
+    of seed and epoch: a run that is resumed, at any step, ends with the same weights, bit for bit, as one that was
+    never interrupted.
 
     Args:
         task: What the network predicts, its labels resolved (``TaskData.task``).
@@ -106,7 +106,16 @@ class FineTuning(LightningModule):
             self._teacher.append(load_network(teacher, self.task).eval().requires_grad_(False))
 
     def on_fit_start(self) -> None:
-        """Put the teacher beside the student, and switch dropout on: transformers loads networks without."""
+        """Put the teacher beside the student, and switch dropout on: transformers loads networks without.
+
+        Raises:
+            ValueError: If the weights are not in float32.
+        """
+        if any(weight.dtype != torch.float32 for weight in self.network.parameters()):
+            raise ValueError(
+                f"trainer.precision={self.trainer.precision} rounds the weights themselves, and small steps and "
+                "thresholds vanish; use bf16-mixed or 32-true."
+            )
         self.network.train()
         for teacher in self._teacher:
             torch.nn.Module.to(teacher, self.device)

@@ -37,7 +37,7 @@ def iterative_sparsity(progress: float, sparsity: float, rounds: int) -> float:
         rounds: :math:`R`, how many times weights are pruned.
 
     Returns:
-        The sparsity wanted now: the last round falls on the end of the window.
+        The sparsity wanted now. The last round falls on the end of the window.
 
     Example:
         >>> [round(iterative_sparsity(u, 0.8, 4), 3) for u in (0, 0.3, 0.5, 1)]
