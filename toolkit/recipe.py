@@ -24,9 +24,10 @@ def load(name: str, **overrides: Any) -> "Recipe":
     Raises:
         ValueError: If there is no such recipe or option, or a value is wrong.
 
-    Example:
-        >>> recipe = load("fine_tuning", data={"size": 64}, trainer={"max_epochs": 1})  # doctest: +SKIP
-        >>> print(recipe.run().to_markdown())  # doctest: +SKIP
+    Example::
+
+        report = load("fine_tuning", data={"size": 64}, trainer={"max_epochs": 1}).run()
+        print(report.to_markdown())
     """
     recipe: Recipe = RecipeCLI(name, as_options(overrides)).recipe()
     return recipe

@@ -142,9 +142,9 @@ def penalty_for_sparsity(resistances: Tensor, sparsity: float, step_sum: float) 
         ValueError: If there is nothing to take the quantile of, or no step is left.
 
     Example:
-        >>> weight = torch.linspace(0, 1, 101)
-        >>> round(penalty_for_sparsity(resistance(weight, epsilon=1e-3), 0.5, step_sum=1.0), 6)
-        0.125
+        >>> weight = torch.linspace(0.01, 1, 100)
+        >>> round(penalty_for_sparsity(resistance(weight, epsilon=1e-3), 0.5, step_sum=1.0), 4)  # 0.5² / 2 + 0.001 / 2
+        0.1255
     """
     if resistances.numel() == 0 or step_sum <= 0:
         raise ValueError(
