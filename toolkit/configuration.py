@@ -18,6 +18,7 @@ import torch
 import transformers
 from jsonargparse import ArgumentError, Namespace
 from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
@@ -171,12 +172,17 @@ def as_options(overrides: Mapping[str, Any]) -> list[str]:
     options = []
     for key, value in overrides.items():
         if is_dataclass(value) and not isinstance(value, type):
-            value = asdict(value)
-            options.append(f"--{key}={json.dumps(value)}")
+            options.append(f"--{key}={json.dumps(asdict(value))}")
         elif isinstance(value, Mapping):
             options += as_options({f"{key}.{name}": part for name, part in value.items()})
         else:
-            options.append(f"--{key}={value if isinstance(value, str | Path) else json.dumps(value)}")
+            try:
+                options.append(f"--{key}={value if isinstance(value, str | Path) else json.dumps(value)}")
+            except TypeError as error:
+                raise ValueError(
+                    f"{key} takes values, not objects; give {{'class_path': ..., 'init_args': {{...}}}}, "
+                    f"but got {value!r}."
+                ) from error
     return options
 
 
@@ -226,7 +232,7 @@ def user_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted; the same command with resume=true continues", file=sys.stderr)
         raise SystemExit(130) from None
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, MisconfigurationException) as error:
         if os.environ.get("TOOLKIT_TRACEBACK"):
             raise
         message = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)

@@ -30,11 +30,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
+from toolkit.data.tokenization import fingerprint as fingerprint_of
 from toolkit.evaluation import cost
 from toolkit.evaluation.evaluate import evaluate
 from toolkit.evaluation.report import Report, Row
 from toolkit.models import storage
-from toolkit.models.encoder import prunable_weights
+from toolkit.models.encoder import load_network, load_tokenizer, max_positions, prunable_weights
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.pruning.masks import sparsity
 
@@ -73,6 +74,7 @@ class Experiment:
             check_folder(output, config, resume=resume)
         data.prepare_data()  # What is wrong with the files is said before anything is trained or written.
         data.setup("fit")
+        self._is_new = not (output / "config.yaml").is_file()
         if is_first_process():
             output.mkdir(parents=True, exist_ok=True)
             write_text(output / "config.yaml", config)
@@ -90,7 +92,12 @@ class Experiment:
             rank_zero_info(f"{name}: complete already, in {target}")
             return read_row(target)
         started = time.perf_counter()
-        trainer = self._fit(module, name, folder)
+        try:
+            self._check_length(module.network)
+            trainer = self._fit(module, name, folder)
+        except Exception:
+            self._discard_if_empty()
+            raise
         if trainer.is_global_zero:
             extras = {
                 "optimizer_steps": trainer.global_step,
@@ -100,6 +107,8 @@ class Experiment:
             torch.nn.Module.to(module.network, trainer.strategy.root_device)  # Lightning leaves it on the CPU.
             self._save(module.network, name, target, extras)
             shutil.rmtree(self.output / "checkpoints" / folder, ignore_errors=True)
+            if not any((self.output / "checkpoints").iterdir()):
+                (self.output / "checkpoints").rmdir()
         trainer.strategy.barrier()  # The other processes read the folder, too.
         return read_row(target)
 
@@ -109,8 +118,15 @@ class Experiment:
         Args:
             folder: Holds the network, with a head for the task.
             name: Of its row in the report.
+
+        Raises:
+            ValueError: If it was not fine-tuned on the task, or reads with another tokenizer.
         """
-        network = storage.load(folder)
+        if fingerprint_of(load_tokenizer(str(folder))) != fingerprint_of(load_tokenizer(self.data.network)):
+            raise ValueError(
+                f"{folder} has another tokenizer than {self.data.network}: it would be judged on other words."
+            )
+        network = load_network(str(folder), self.data.task, trained=True)
         torch.nn.Module.to(network, self.trainer(logger=False, callbacks=[]).strategy.root_device)
         return replace(self._row(network, name, {}), bytes=cost.bytes_on_disk(folder))
 
@@ -121,15 +137,31 @@ class Experiment:
             report.write(self.output)
         return report
 
+    def _check_length(self, network: PreTrainedModel) -> None:
+        positions = max_positions(network.config)
+        if positions is not None and self.data.max_length > positions:
+            raise ValueError(
+                f"data.max_length={self.data.max_length} is more than the network's {positions} positions."
+            )
+
+    def _discard_if_empty(self) -> None:
+        """Leave no folder behind of a run that failed before there was anything to continue."""
+        kept = any(self.output.rglob("*.ckpt")) or any(self.output.rglob("row.json"))
+        if self._is_new and not kept and is_first_process():
+            shutil.rmtree(self.output)
+
     def _fit(self, module: FineTuning, name: str, folder: str) -> Trainer:
         checkpoints = self.output / "checkpoints" / folder
+        # Within the accumulation of a step's gradients nothing can be saved: they are in no checkpoint.
+        moments: list[dict[str, Any]] = [{"save_on_train_epoch_end": True}]
+        if self.trainer(logger=False, callbacks=[]).accumulate_grad_batches == 1:
+            moments.append({"train_time_interval": SAVE_EVERY})
         trainer = self.trainer(
             default_root_dir=self.output,
             enable_model_summary=False,
             logger=CSVLogger(self.output / "logs", name=folder),
             callbacks=[
-                ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False, **when)
-                for when in ({"save_on_train_epoch_end": True}, {"train_time_interval": SAVE_EVERY})
+                ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False, **when) for when in moments
             ],
         )
         last = checkpoints / "last.ckpt"
@@ -160,7 +192,7 @@ class Experiment:
 
     def _row(self, network: PreTrainedModel, name: str, extras: Mapping[str, Any]) -> Row:
         weights = prunable_weights(network)
-        length = min(LENGTH, self.data.tokenizer.model_max_length)
+        length = min(LENGTH, max_positions(network.config) or LENGTH)
         return Row(
             name=name,
             task=self.data.task.name,
@@ -189,7 +221,6 @@ def check_folder(output: Path, config: str, *, resume: bool) -> None:
 
     Raises:
         FileExistsError: If the folder holds another run, this one without ``resume``, or no run at all.
-        FileNotFoundError: If there is nothing to resume.
     """
     stored = output / "config.yaml"
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):

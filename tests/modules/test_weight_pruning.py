@@ -85,7 +85,7 @@ def test_proximal_steps_alone_come_near_the_wanted_sparsity(
 def test_paper_form_is_adamw_then_the_proximal_operator(
     data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
 ) -> None:
-    """With a given penalty, every step equals a plain loop of AdamW and soft thresholds, bit for bit."""
+    """With a given penalty, every step equals a plain loop of AdamW and soft thresholds, up to rounding."""
     penalty = 0.02
     options: dict[str, Any] = {"sparsity": None, "penalty": penalty, "metric": "euclidean", "prune_start": 0.0}
     module = build("adam", data, tiny_network, prune_fraction=1.0, **options)
@@ -158,6 +158,68 @@ def test_resumed_run_ends_with_the_same_weights(
         assert resumed.results() == whole.results()
 
 
+@pytest.mark.parametrize("options", [{"accumulate_grad_batches": 2}, {"limit_train_batches": 3}])
+def test_run_resumed_between_epochs_ends_with_the_same_weights(
+    options: dict[str, int], data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    def train(epochs: int, checkpoint: Path | None = None) -> WeightPruning:
+        keep = ModelCheckpoint(
+            tmp_path, filename=f"at{epochs}", save_on_train_epoch_end=True, enable_version_counter=False
+        )
+        module = build("adam", data, tiny_network, prune_start=0.0, prune_fraction=0.9)
+        trainer = make_trainer(max_epochs=3, callbacks=[keep], enable_checkpointing=True, **options)
+        if epochs < 3:
+
+            class Stop(Callback):
+                def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+                    if trainer.current_epoch == epochs:
+                        raise KeyboardInterrupt
+
+            trainer.callbacks.insert(0, Stop())  # type: ignore[attr-defined]
+            with pytest.raises(SystemExit):
+                trainer.fit(module, datamodule=data)
+        else:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+        return module
+
+    whole = train(3)
+    train(1)
+    resumed = train(3, tmp_path / "at1.ckpt")
+    for weight, other in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
+        assert torch.equal(weight, other)
+
+
+def test_window_without_learning_rate_is_settled_by_the_score(
+    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    module = build("adam", data, tiny_network, prune_start=0.0, prune_fraction=0.2, training=Training())
+    make_trainer(max_epochs=-1, max_steps=6).fit(module, datamodule=data)  # One step, within the warm-up from zero.
+    assert masks.sparsity(module.weights) == pytest.approx(0.7, abs=1e-3)
+
+
+def test_frozen_targets_are_refused(data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]) -> None:
+    module = build("euclidean", data, tiny_network)
+    next(iter(module.weights.values())).requires_grad_(False)
+    with pytest.raises(ValueError, match=r"1 of the targets are frozen, such as bert.encoder.layer.0"):
+        make_trainer().fit(module, datamodule=data)
+
+
+def test_penalty_in_the_loss_acts_in_its_window_alone(
+    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    options: dict[str, Any] = {"sparsity": None, "penalty": 1e6, "regularizer": "loss", "metric": "euclidean"}
+    module = build("adam", data, tiny_network, prune_start=0.5, **options)
+    losses: list[float] = []
+
+    class Read(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+            losses.append(float(outputs["loss"]))
+
+    make_trainer(callbacks=[Read()]).fit(module, datamodule=data)
+    start, end = module.window()
+    assert {step for step, loss in enumerate(losses) if loss > 1e3} == set(range(start, end))
+
+
 def test_layer_scope_prunes_every_matrix_alike(
     data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
 ) -> None:
@@ -215,6 +277,7 @@ def test_checkpoint_holds_tensors_and_numbers_alone(
         ({"sparsity": None, "penalty": -1.0}, "penalty must be positive"),
         ({"epsilon": 0.0}, "epsilon must be positive"),
         ({"interval": 0}, "interval"),
+        ({"regularizer": "loss"}, "add model.metric=euclidean"),
         ({"prune_start": 0.6, "prune_fraction": 0.6}, "prune_fraction"),
         ({"targets": "no such weight"}, "no such weight"),
     ],

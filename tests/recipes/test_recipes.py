@@ -82,6 +82,7 @@ def test_rounded_weights_are_refused(words: list[str], capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         run.main(["recipe=magnitude_pruning", *words, "trainer.precision=bf16-true"])
     assert "use bf16-mixed or 32-true" in capsys.readouterr().err
+    assert not Path("run").exists()
 
 
 def test_stored_configuration_runs_again(words: list[str]) -> None:
@@ -123,8 +124,9 @@ def test_help_and_configuration_are_printed(flag: str, capsys: pytest.CaptureFix
         (["recipe=proximal_pruning", "model.metric=l2"], "model.metric"),
         (["recipe=proximal_pruning", "data.task=sst3"], "did you mean sst2?"),
         (["recipe=proximal_pruning", "model.network=no/such/folder/at/all"], "no/such/folder"),
-        (["recipe=fine_tuning", "reference=nowhere"], "reference=nowhere"),
+        (["recipe=magnitude_pruning", "reference=nowhere"], "reference=nowhere"),
         (["recipe=fine_tuning", "model.distillation.teacher=nowhere/at/all"], "nowhere/at/all"),
+        (["recipe=fine_tuning", "trainer.enable_checkpointing=false"], "ModelCheckpoint"),
         (["verbose"], "'verbose' is no option"),
         (["data.task=sst2"], "begin with recipe=NAME"),
     ],
@@ -222,9 +224,36 @@ def test_report_is_read_by_a_program(small: dict[str, Any]) -> None:
 
 
 def test_teacher_of_a_run_needs_a_recipe(small: dict[str, Any]) -> None:
-    recipe: Recipe = load("fine_tuning", **small | {"model.distillation.teacher": "reference"})
+    recipe: Recipe = load("magnitude_pruning", **small | {"model.distillation.teacher": "reference"})
     with pytest.raises(ValueError, match="outside a recipe give the folder"):
         recipe.model.setup("fit")
+    for options in ({"model.distillation.teacher": "reference"}, {"reference": "."}):
+        with pytest.raises(ValueError, match="has none itself"):
+            load("fine_tuning", **small | options)
+
+
+def test_reference_and_teacher_are_read_by_label_names_and_must_know_the_task(
+    small: dict[str, Any], tiny_network: Path
+) -> None:
+    dense = load("fine_tuning", **small | {"output": "dense"}).run().rows[0]
+    network = toolkit.load("dense/model")
+    with torch.no_grad():  # The same function with its labels in the other order.
+        network.classifier.weight.copy_(network.classifier.weight.flip(0))
+        network.classifier.bias.copy_(network.classifier.bias.flip(0))
+    network.config.id2label = {0: "positive", 1: "negative"}
+    network.config.label2id = {"positive": 0, "negative": 1}
+    network.save_pretrained("flipped")
+    AutoTokenizer.from_pretrained("dense/model").save_pretrained("flipped")
+    assert load("magnitude_pruning", **small | {"reference": "flipped"}).run().rows[0].scores == dense.scores
+    with pytest.raises(ValueError, match="was not fine-tuned on synthetic_sentiment"):
+        load("magnitude_pruning", **small | {"reference": str(tiny_network), "output": "other"}).run()
+    with pytest.raises(ValueError, match="was not fine-tuned on synthetic_sentiment"):
+        load("magnitude_pruning", **small | {"model.distillation.teacher": str(tiny_network)})
+
+
+def test_objects_are_no_options() -> None:
+    with pytest.raises(ValueError, match=r"trainer.callbacks takes values.*class_path"):
+        as_options({"trainer.callbacks": [object()]})
 
 
 def test_nearest_option() -> None:

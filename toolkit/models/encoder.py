@@ -30,13 +30,14 @@ __all__ = [
     "load_network",
     "load_tokenizer",
     "load_with_head",
+    "max_positions",
     "prunable_weights",
     "resolve_network",
     "transformer_blocks",
 ]
 
 
-def load_network(name: str, task: Task, *, dropout: float | None = None) -> PreTrainedModel:
+def load_network(name: str, task: Task, *, dropout: float | None = None, trained: bool = False) -> PreTrainedModel:
     """Load a pretrained network, in float32, with the head that a task needs.
 
     A stored head is kept if its label names are the task's (upper and lower case alike), with its rows put
@@ -48,6 +49,7 @@ def load_network(name: str, task: Task, *, dropout: float | None = None) -> PreT
         name: The network's name or folder (see `resolve_network`).
         task: What the head predicts; its labels are known.
         dropout: Replaces every dropout probability of the network; ``None`` keeps them.
+        trained: Whether a head that would start anew is an error: the network judges or teaches as it is.
 
     Raises:
         FileNotFoundError: If there is no such folder or hub name, or it has no safetensors.
@@ -62,6 +64,11 @@ def load_network(name: str, task: Task, *, dropout: float | None = None) -> PreT
     head = AutoModelForTokenClassification if task.kind == "tagging" else AutoModelForSequenceClassification
     labels = task.labels or (task.name,)
     rows = _stored_rows(name, config, head, task)
+    if rows is None and trained:
+        raise ValueError(
+            f"{name} was not fine-tuned on {task.name}: it has no head with the labels {', '.join(labels[:4])}. "
+            "Give a network that was."
+        )
     if rows is None:
         config.num_labels = len(labels)
     if task.kind != "tagging":
@@ -158,6 +165,17 @@ def transformer_blocks(network: PreTrainedModel) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) in lengths and len({*map(type, module)}) == 1:
             return module
     raise ValueError(f"{type(network).__name__} has no list of {depth} transformer blocks. Give one such as BERT.")
+
+
+def max_positions(config: PreTrainedConfig) -> int | None:
+    """Longest sequence in tokens that a network has positions for; ``None`` where positions are relative.
+
+    RoBERTa's family counts positions from behind its padding token's number.
+    """
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions is not None and any(family in config.model_type for family in ("roberta", "camembert", "mpnet")):
+        return positions - (config.pad_token_id or 0) - 1
+    return positions
 
 
 def prunable_weights(network: PreTrainedModel, targets: str = ".*") -> dict[str, nn.Parameter]:

@@ -17,9 +17,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from toolkit.data.batching import BatchLoader
+from toolkit.data.task_data import TaskData
+from toolkit.data.tokenization import fingerprint
 from toolkit.metrics import task_metrics
-from toolkit.models.encoder import load_network
-from toolkit.models.pretrained import load_config
+from toolkit.models.encoder import load_network, load_tokenizer
 from toolkit.modules.distillation import Distillation, hidden_states_loss, logits_loss
 from toolkit.tasks import Task
 
@@ -75,8 +76,6 @@ class FineTuning(LightningModule):
         distillation: Distillation = Distillation(),
     ) -> None:
         super().__init__()
-        if distillation.teacher not in (None, "reference"):
-            load_config(distillation.teacher)  # A teacher that is not there is an error now, not after other stages.
         self.task = task
         self.training_options = training
         self.distillation = distillation
@@ -89,6 +88,8 @@ class FineTuning(LightningModule):
         self.metrics = {split: task_metrics(task, sync_on_compute=False) for split in ("dev", *task.judged)}
         self._loader_states: list[dict[str, Any]] = []
         self._teacher: list[PreTrainedModel] = []  # In a list, it is neither trained nor put into checkpoints.
+        if distillation.teacher not in (None, "reference"):
+            self._load_teacher(distillation.teacher)  # What is wrong with it is said now, not after other stages.
 
     def results(self) -> dict[str, Any]:
         """What the training itself has to report, for the row of the report."""
@@ -103,14 +104,25 @@ class FineTuning(LightningModule):
                     "distillation.teacher=reference is the uncompressed network of a recipe's run; "
                     "outside a recipe give the folder or the name of a fine-tuned network."
                 )
-            self._teacher.append(load_network(teacher, self.task).eval().requires_grad_(False))
+            self._load_teacher(teacher)
+
+    def _load_teacher(self, name: str) -> None:
+        if fingerprint(load_tokenizer(name)) != fingerprint(load_tokenizer(self.network_name)):
+            raise ValueError(
+                f"The teacher {name} has another tokenizer than {self.network_name}, so it would read other words; "
+                "give a teacher of the same family."
+            )
+        self._teacher.append(load_network(name, self.task, trained=True).eval().requires_grad_(False))
 
     def on_fit_start(self) -> None:
         """Put the teacher beside the student, and switch dropout on: transformers loads networks without.
 
         Raises:
-            ValueError: If the weights are not in float32.
+            ValueError: If the precision is float16, or the weights are not in float32.
         """
+        if self.trainer.precision == "16-mixed":
+            # The fused AdamW skips such a step inside its kernel and calls the hooks after it all the same.
+            raise ValueError("trainer.precision=16-mixed skips steps that overflow; use bf16-mixed or 32-true.")
         if any(weight.dtype != torch.float32 for weight in self.network.parameters()):
             raise ValueError(
                 f"trainer.precision={self.trainer.precision} rounds the weights themselves, and small steps and "
@@ -121,8 +133,10 @@ class FineTuning(LightningModule):
             torch.nn.Module.to(teacher, self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note where in its epoch the run was interrupted."""
-        self._loader_states = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])
+        """Note where in its epoch the run was interrupted, if it was within one."""
+        loops = checkpoint["loops"]["fit_loop"]
+        if not loops["epoch_loop.batch_progress"]["is_last_batch"]:
+            self._loader_states = loops["state_dict"].get("combined_loader", [])
 
     def on_train_start(self) -> None:
         """Send the loader there.
@@ -251,6 +265,10 @@ class FineTuning(LightningModule):
         self.metrics[split].to(self.device).update(logits, batch["labels"])
 
     def _log_scores(self, split: str) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        if self.task.kind == "tagging" and isinstance(data, TaskData):
+            lost = data.lost_labels(split).to(self.device)  # Words behind max_length: -1 is no label, hence an error.
+            self.metrics[split].update(torch.full_like(lost, -1), lost)
         scores = self.metrics[split].compute()
         self.log_dict({f"{split}_{name}": value.float() for name, value in scores.items()}, prog_bar=True)
         self.metrics[split].reset()

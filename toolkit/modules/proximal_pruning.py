@@ -92,6 +92,8 @@ class ProximalPruning(WeightPruning):
         }.items():
             if isinstance(value, int | float) and value <= 0:
                 raise ValueError(f"model.{name} must be positive, but got {value}.")
+        if regularizer == "loss" and metric != "euclidean":
+            raise ValueError("model.regularizer=loss knows no metric but the Euclidean; add model.metric=euclidean.")
         if interval < 1 or reweight_interval < 1:
             raise ValueError(
                 "model.interval and model.reweight_interval must be positive, "
@@ -124,7 +126,11 @@ class ProximalPruning(WeightPruning):
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The loss of fine-tuning; with ``regularizer="loss"`` and within the window plus the reweighted L1 norm."""
         loss = super().loss(batch)
-        if self.regularizer == "loss" and self.training and self.gamma > 0 and not self.fixed:
+        if (
+            self.regularizer == "loss"
+            and self.training
+            and self.window()[0] <= self.trainer.global_step < self.window()[1]
+        ):
             exponent = self._exponent(self.trainer.global_step + 1)
             norms = [
                 (self.importances.get(name, reweight(weight.detach(), exponent, self.epsilon)) * weight.abs()).sum()
@@ -173,7 +179,8 @@ class ProximalPruning(WeightPruning):
         if self.sparsity is not None:
             start, _ = self.window()
             left = max(self._left[step - 1], HORIZON * self._left[start])
-            self.gamma = penalty_for_sparsity(self._resistances(optimizer, step), self.sparsity, left)
+            # Where the learning rate is zero throughout, nothing shrinks, and the settling prunes.
+            self.gamma = penalty_for_sparsity(self._resistances(optimizer, step), self.sparsity, left) if left else 0.0
 
     def _resistances(self, optimizer: Optimizer, step: int) -> Tensor:
         stride = self._stride()

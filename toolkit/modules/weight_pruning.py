@@ -84,7 +84,14 @@ class WeightPruning(FineTuning, ABC):
         return min(round(self.prune_start * self.num_steps), end - 1), end
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer of fine-tuning, with a hook after its step."""
+        """The optimizer of fine-tuning, with a hook after its step.
+
+        Raises:
+            ValueError: If a target is frozen: it would be pruned without ever being trained.
+        """
+        frozen = [name for name, weight in self.weights.items() if not weight.requires_grad]
+        if frozen:
+            raise ValueError(f"{len(frozen)} of the targets are frozen, such as {frozen[0]}; choose model.targets.")
         configured: Any = super().configure_optimizers()
         configured["optimizer"].register_step_post_hook(self._after_step)
         return configured  # type: ignore[no-any-return]
