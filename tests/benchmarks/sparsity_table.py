@@ -21,7 +21,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "gradual magnitude": ("magnitude_pruning", {"model.score": "magnitude"}),
     "gradual curvature": ("magnitude_pruning", {"model.score": "curvature"}),
     "RPP, Adam's metric": ("proximal_pruning", {}),
-    "RPP, Euclidean (paper)": ("proximal_pruning", {"model.metric": "euclidean"}),
+    "RPP, Euclidean (paper)": ("proximal_pruning", {"model.metric": "euclidean", "model.interval": 1}),
 }
 
 

@@ -18,12 +18,12 @@ from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.proximal_pruning import ProximalPruning
 from toolkit.modules.weight_pruning import WeightPruning
 
-STEPS, WARM_UP = 40, 4
-WHOLE: dict[str, Any] = {"prune_start": 0.0, "prune_fraction": 0.99}  # So that every step measured is in the window.
+STEPS, WARM_UP = 45, 4
+WHOLE: dict[str, Any] = {"prune_start": 0.0, "prune_fraction": 1.0}  # So that every step measured is in the window.
 METHODS: dict[str, tuple[type[WeightPruning], dict[str, Any]]] = {
     "RPP, Adam's metric": (ProximalPruning, WHOLE),
-    "RPP, Adam's metric, every 4th step": (ProximalPruning, WHOLE | {"interval": 4}),
-    "RPP, Euclidean (paper)": (ProximalPruning, WHOLE | {"metric": "euclidean"}),
+    "RPP, Adam's metric, every step": (ProximalPruning, WHOLE | {"interval": 1}),
+    "RPP, Euclidean, every step (paper)": (ProximalPruning, WHOLE | {"metric": "euclidean", "interval": 1}),
     "gradual magnitude": (MagnitudePruning, WHOLE),
     "gradual curvature": (MagnitudePruning, WHOLE | {"score": "curvature"}),
     "recovery": (MagnitudePruning, {"schedule": "one_shot", "prune_start": 0.0, "prune_fraction": 0.01}),
@@ -84,13 +84,14 @@ def test_step_cost(tmp_path: Path) -> None:
             callbacks=[clock],
         )
         trainer.fit(timed(kind, clock)(data.task, **options), datamodule=data)
-        # Means, not medians: some methods work at every tenth step only.
-        added = statistics.mean(clock.added[WARM_UP:])
-        plain = statistics.mean(clock.whole[WARM_UP:]) - added
+        # Means, not medians: some methods work at every tenth step only. The last step, which fixes the pattern, is
+        # left out: it comes once in a run.
+        added = statistics.mean(clock.added[WARM_UP:-1])
+        plain = statistics.mean(clock.whole[WARM_UP:-1]) - added
         found[name] = {"step_ms": 1e3 * plain, "added_ms": 1e3 * added, "ratio": 1 + added / plain}
         print(f"{name:40} {1e3 * plain:8.1f} ms + {1e3 * added:6.1f} ms: {1 + added / plain:.3f}")
     Path("runs").mkdir(exist_ok=True)
     hardware = {"threads": torch.get_num_threads(), "torch": torch.__version__}
     Path("runs/step_cost.json").write_text(json.dumps({"methods": found, **hardware}, indent=2))
-    assert found["RPP, Adam's metric, every 4th step"]["ratio"] <= 1.05
-    assert found["RPP, Euclidean (paper)"]["ratio"] <= 1.05
+    for name in ("RPP, Adam's metric", "RPP, Euclidean, every step (paper)", "recovery"):
+        assert found[name]["ratio"] <= 1.05, name

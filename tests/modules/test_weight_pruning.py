@@ -87,7 +87,13 @@ def test_paper_form_is_adamw_then_the_proximal_operator(
 ) -> None:
     """With a given penalty, every step equals a plain loop of AdamW and soft thresholds, up to rounding."""
     penalty = 0.02
-    options: dict[str, Any] = {"sparsity": None, "penalty": penalty, "metric": "euclidean", "prune_start": 0.0}
+    options: dict[str, Any] = {
+        "sparsity": None,
+        "penalty": penalty,
+        "metric": "euclidean",
+        "prune_start": 0.0,
+        "interval": 1,
+    }
     module = build("adam", data, tiny_network, prune_fraction=1.0, **options)
     make_trainer(max_epochs=1).fit(module, datamodule=data)
 

@@ -72,7 +72,7 @@ class ProximalPruning(WeightPruning):
         epsilon: float = 1e-3,
         floor: float = 0.05,
         regularizer: Literal["proximal", "loss"] = "proximal",
-        interval: int = 1,
+        interval: int = 2,
         reweight_interval: int = 1,
         prune_start: float = 0.1,
         prune_fraction: float = 0.6,
