@@ -106,9 +106,10 @@ class Experiment:
             }
             torch.nn.Module.to(module.network, trainer.strategy.root_device)  # Lightning leaves it on the CPU.
             self._save(module.network, name, target, extras)
-            shutil.rmtree(self.output / "checkpoints" / folder, ignore_errors=True)
-            if not any((self.output / "checkpoints").iterdir()):
-                (self.output / "checkpoints").rmdir()
+            checkpoints = self.output / "checkpoints"
+            shutil.rmtree(checkpoints / folder, ignore_errors=True)
+            if checkpoints.is_dir() and not any(checkpoints.iterdir()):
+                checkpoints.rmdir()
         trainer.strategy.barrier()  # The other processes read the folder, too.
         return read_row(target)
 
@@ -122,11 +123,15 @@ class Experiment:
         Raises:
             ValueError: If it was not fine-tuned on the task, or reads with another tokenizer.
         """
-        if fingerprint_of(load_tokenizer(str(folder))) != fingerprint_of(load_tokenizer(self.data.network)):
-            raise ValueError(
-                f"{folder} has another tokenizer than {self.data.network}: it would be judged on other words."
-            )
-        network = load_network(str(folder), self.data.task, trained=True)
+        try:
+            if fingerprint_of(load_tokenizer(str(folder))) != fingerprint_of(load_tokenizer(self.data.network)):
+                raise ValueError(
+                    f"{folder} has another tokenizer than {self.data.network}: it would be judged on other words."
+                )
+            network = load_network(str(folder), self.data.task, trained=True)
+        except Exception:
+            self._discard_if_empty()
+            raise
         torch.nn.Module.to(network, self.trainer(logger=False, callbacks=[]).strategy.root_device)
         return replace(self._row(network, name, {}), bytes=cost.bytes_on_disk(folder))
 

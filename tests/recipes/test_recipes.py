@@ -247,8 +247,14 @@ def test_reference_and_teacher_are_read_by_label_names_and_must_know_the_task(
     assert load("magnitude_pruning", **small | {"reference": "flipped"}).run().rows[0].scores == dense.scores
     with pytest.raises(ValueError, match="was not fine-tuned on synthetic_sentiment"):
         load("magnitude_pruning", **small | {"reference": str(tiny_network), "output": "other"}).run()
+    assert not Path("other").exists()
     with pytest.raises(ValueError, match="was not fine-tuned on synthetic_sentiment"):
         load("magnitude_pruning", **small | {"model.distillation.teacher": str(tiny_network)})
+
+
+def test_trial_run_of_one_batch(words: list[str]) -> None:
+    run.main(["recipe=magnitude_pruning", *words, "trainer.fast_dev_run=true"])
+    assert Report.read("run").rows[1].sparsity == pytest.approx(0.8, abs=1e-3)
 
 
 def test_objects_are_no_options() -> None:

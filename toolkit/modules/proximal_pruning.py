@@ -111,7 +111,7 @@ class ProximalPruning(WeightPruning):
         self.gamma = penalty or 0.0  # In use: the given one, or the one derived last.
         self.typical = 1.0  # Median of √v̂, where Adam's metric is 1.
         self.pending = 0.0  # Sum of the learning rates since the last proximal step.
-        self.importances: dict[str, Tensor] = {}  # α/d of the outer iteration, if it is longer than one step.
+        self.importances: dict[str, Tensor] = {}  # α of the outer iteration, if it is longer than one step.
         self._scratch: Tensor | None = None
         self._left: list[float] = []  # Sum of the learning rates from each step to the end of the window.
 
