@@ -36,6 +36,16 @@ _CONFIGS: dict[str, tuple[str, dict[str, object]]] = {
     "roberta": ("RobertaConfig", _BERT),
     "xlnet": ("XLNetConfig", _XLNET),
 }
+_GEMMA = {**_LLAMA, "head_dim": 4, "sliding_window": 4, "sliding_window_pattern": 2}  # local, global, local attention
+# Networks that only some parts of the toolkit take, or that all refuse.
+_OTHERS: dict[str, tuple[str, dict[str, object]]] = {
+    "gemma3_text": ("Gemma3TextConfig", {**_GEMMA, "bos_token_id": 2, "eos_token_id": 3}),
+    "mistral": ("MistralConfig", {**_LLAMA, "sliding_window": 4}),
+    "mt5": ("MT5Config", {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 3, "num_heads": 2}),
+    "opt": ("OPTConfig", {**_BERT, "ffn_dim": 24, "word_embed_proj_dim": 16}),
+    "qwen3": ("Qwen3Config", {**_LLAMA, "head_dim": 4}),
+    "t5": ("T5Config", {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 3, "num_heads": 2}),
+}
 
 
 @pytest.fixture(params=_CONFIGS)
@@ -46,7 +56,7 @@ def architecture(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def make_config() -> Callable[..., PreTrainedConfig]:
     def make(architecture: str, **values: object) -> PreTrainedConfig:
-        name, sizes = _CONFIGS[architecture]
+        name, sizes = (_CONFIGS | _OTHERS)[architecture]
         config: PreTrainedConfig = getattr(transformers, name)(
             **{"vocab_size": len(VOCABULARY), "pad_token_id": 0, **sizes, **values}
         )
