@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+import toolkit.models.neuron_model  # noqa: F401  registers the architecture
 from toolkit.models.heads import is_placeholder, label_rows, order_rows, output_layer
 from toolkit.models.pretrained import MINILM, load_config, load_tokenizer, reading, resolve_network
 from toolkit.tasks import Task
@@ -77,7 +78,7 @@ def load_network(name: str, task: Task, *, dropout: float | None = None, trained
         # Decoders classify from the last token that is no padding: config and tokenizer must agree on it.
         config.pad_token_id = load_tokenizer(name).pad_token_id
     if dropout is not None:
-        _set_dropout(config, dropout)
+        _set_dropout(getattr(config, "encoder", config), dropout)
 
     network, _ = load_with_head(name, head, config, new_head=rows is None)
     if rows is not None:
@@ -159,10 +160,11 @@ def transformer_blocks(network: PreTrainedModel) -> nn.ModuleList:
     Raises:
         ValueError: If the network is no stack of transformer blocks.
     """
-    depth = network.config.num_hidden_layers
-    lengths = {depth, getattr(network.config, "num_hidden_groups", depth)}
+    config: Any = network.base_model.config  # that of a network of selected neurons is no encoder's
+    depth = config.num_hidden_layers
+    lengths = {depth, getattr(config, "num_hidden_groups", depth)}
     for module in network.base_model.modules():  # outermost first
-        if isinstance(module, nn.ModuleList) and len(module) in lengths and len({*map(type, module)}) == 1:
+        if isinstance(module, nn.ModuleList) and len(module) in lengths and len({*map(type, module)}) <= 1:
             return module
     raise ValueError(f"{type(network).__name__} has no list of {depth} transformer blocks. Give one such as BERT.")
 
@@ -172,6 +174,7 @@ def max_positions(config: PreTrainedConfig) -> int | None:
 
     RoBERTa's family counts positions from behind its padding token's number.
     """
+    config = getattr(config, "encoder", config)  # of a network of selected neurons
     positions: int | None = getattr(config, "max_position_embeddings", None)
     if positions is not None and any(family in config.model_type for family in ("roberta", "camembert", "mpnet")):
         return positions - (config.pad_token_id or 0) - 1

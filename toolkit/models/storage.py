@@ -1,4 +1,8 @@
-"""Store compressed networks as folders that plain `transformers` reads, verified at once; load them again."""
+"""Store compressed networks as folders that plain `transformers` reads, verified at once; load them again.
+
+Networks of selected neurons have an architecture of the toolkit's own: `transformers` reads them once
+`toolkit.models.neuron_model` is imported, as it is here.
+"""
 
 import copy
 import tempfile
@@ -22,6 +26,7 @@ from transformers import (
 )
 
 from toolkit.models.encoder import load_with_head
+from toolkit.models.neuron_config import NeuronSelectionConfig
 from toolkit.models.pretrained import load_config, quiet, reading
 
 # What the hub calls the job of each head.
@@ -32,6 +37,11 @@ _HEADS: dict[Any, str] = {
     AutoModelForCausalLM: "text-generation",
     AutoModel: "feature-extraction",
 }
+
+_LOADING = """\
+The architecture is one of `lightning-compression-toolkit`, which has to be installed: `toolkit.load("this folder")`
+loads the network, and so do the `Auto…` classes of `transformers` after `import toolkit.models.neuron_model`.
+"""
 
 
 def save(
@@ -78,7 +88,7 @@ def save(
             tokenizer.save_pretrained(staged)
         if config_yaml is not None:
             (staged / "recipe.yaml").write_text(config_yaml, encoding="utf-8")
-        (staged / "README.md").write_text(_with_metadata(card, _HEADS[head]), encoding="utf-8")
+        (staged / "README.md").write_text(_with_metadata(card, head, network.config), encoding="utf-8")
         _verify(network, tokenizer, staged, head, example)
         if folder.exists():
             folder.rename(Path(beside) / "replaced")
@@ -118,13 +128,17 @@ def _head_of(config: PreTrainedConfig, architecture: str) -> Any:
     )
 
 
-def _with_metadata(card: str, pipeline_tag: str) -> str:
+def _with_metadata(card: str, head: Any, config: PreTrainedConfig) -> str:
+    """Put metadata for the hub before a card, and behind it how to load what `transformers` does not know alone."""
+    own = isinstance(config, NeuronSelectionConfig)
+    if own:
+        card = f"{card.rstrip()}\n\n{_LOADING}"
     if card.startswith("---\n"):
         return card
     metadata = {
-        "library_name": "transformers",
-        "pipeline_tag": pipeline_tag,
-        "tags": ["compression", "lightning-compression-toolkit"],
+        "library_name": "lightning-compression-toolkit" if own else "transformers",
+        "pipeline_tag": _HEADS[head],
+        "tags": ["compression", "lightning-compression-toolkit", *(["neuron-selection"] if own else [])],
     }
     return f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n\n{card}"
 
