@@ -24,7 +24,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
 
 from toolkit.catalogue import recipe_class, recipe_file, summary
-from toolkit.experiment import flatten, is_first_process
+from toolkit.experiment import flatten, show
 
 BUILT = {"model", "data", "trainer", "name", "config"}  # Fields of a recipe that are built, not given as options.
 STRICT = {"allow_abbrev": False, "exit_on_error": False}  # A misspelt option is an error, not a guess.
@@ -104,7 +104,7 @@ class RecipeCLI(LightningCLI):
             kwargs.pop("logger", None)
         else:
             kwargs.setdefault("logger", False)
-        kwargs["precision"] = supported_precision(options.precision, options.accelerator)
+        kwargs.setdefault("precision", supported_precision(options.precision, options.accelerator))
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def recipe(self) -> Any:
@@ -212,12 +212,8 @@ class ProgressBar(RichProgressBar):
 
 
 def run_recipe(recipe: Any) -> None:
-    """Run a recipe and print its report, in the first process only."""
-    from rich.console import Console
-
-    report = recipe.run()
-    if is_first_process():
-        Console().print(report)
+    """Run a recipe and print what it found."""
+    show(recipe.run())
 
 
 @contextmanager

@@ -77,6 +77,14 @@ def test_evaluation_takes_every_row_longest_first(rows: list[int], batch_size: i
     assert len(list(batches)) == len(batches)
 
 
+@given(sizes, st.integers(1, 9), st.sampled_from([1, 2, 3, 7]))
+def test_shares_of_an_evaluation_are_its_batches(rows: list[int], batch_size: int, world_size: int) -> None:
+    shares = [LengthBatches(rows, batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert [len(list(share)) for share in shares] == [len(share) for share in shares]
+    whole = list(LengthBatches(rows, batch_size))
+    assert sorted(batch for share in shares for batch in share) == sorted(whole)
+
+
 def test_impossible_batches() -> None:
     with pytest.raises(ValueError, match="batch size is 0"):
         LengthBatches([1], 0)
@@ -114,6 +122,22 @@ def test_tagging_labels_are_padded_with_the_tokens(side: str, tiny_network: Path
     assert batch["attention_mask"][1, padding].item() == 0
     assert batch["labels"].tolist()[0] == [-100, 4, -100]
     assert batch["index"].tolist() == [8, 5]
+
+
+@pytest.mark.parametrize("kind", ["classification", "tagging"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_is_special_where_the_mask_is_asked_for(side: str, kind: Any, tiny_network: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_network, padding_side=side)
+    columns: dict[str, list[Any]] = {
+        "input_ids": [[2, 1, 7, 3], [2, 3]],
+        "attention_mask": [[1, 1, 1, 1], [1, 1]],
+        "special_tokens_mask": [[1, 0, 0, 1], [1, 1]],
+        "labels": [[-100, 4, 4, -100], [-100, -100]] if kind == "tagging" else [0, 1],
+        "index": [8, 5],
+    }
+    batch = Collate(tokenizer, kind, special_tokens=True)(columns)
+    assert batch["special_tokens_mask"].tolist() == [[1, 0, 0, 1], [1, 1, 1, 1]]
+    assert Collate(tokenizer, kind)(columns).keys() == batch.keys() - {"special_tokens_mask"}
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -97,6 +97,29 @@ def test_loaders_of_every_split(make: Any) -> None:
         data.loader("validation")
 
 
+@pytest.mark.parametrize("name", ["sst2", "upos"])
+def test_shares_have_every_row_once_and_mark_special_tokens(name: str, make: Any) -> None:
+    data = make(name, eval_batch_size=4)
+    batches = [batch for rank in range(3) for batch in data.share("train", rank, 3)]
+    assert sorted(torch.cat([batch["index"] for batch in batches]).tolist()) == list(range(len(data.split("train"))))
+    inputs = next(iter(data.loader("train"))).keys()
+    for batch in batches:
+        assert batch.keys() - inputs == {"special_tokens_mask"}
+        ends = batch["attention_mask"].sum(1) - 1  # of [CLS] … [SEP] and padding
+        places = torch.arange(batch["input_ids"].shape[1])
+        assert torch.equal(batch["special_tokens_mask"].bool(), (places == 0) | (places >= ends[:, None]))
+
+
+def test_fingerprint_is_of_the_rows_and_what_encodes_them(make: Any) -> None:
+    data = make("upos")
+    prints = [data.fingerprint(split) for split in ("train", "dev", "test")]
+    assert len(set(prints)) == 3
+    assert make("upos", batch_size=3).fingerprint("dev") == prints[1]
+    assert prints[1] not in {
+        make("upos", **change).fingerprint("dev") for change in ({"max_length": 9}, {"limit_eval": 2})
+    }
+
+
 @pytest.mark.parametrize("name", ["sst2", "stsb", "ner", "synthetic_sentiment"])
 def test_limits_are_seeded_and_do_not_touch_dev(name: str, make: Any) -> None:
     whole, limited = make(name), make(name, limit_train=10)

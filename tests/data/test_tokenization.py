@@ -39,6 +39,20 @@ def test_pairs_and_labels_are_encoded_as_the_tokenizer_does(tokenizer: PreTraine
     assert "lost" not in data.column_names
 
 
+@pytest.mark.parametrize("task", ["rte", "upos"])
+def test_only_tokens_that_the_tokenizer_added_are_special(task: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    text = "the § cat [MASK]"  # an unknown word, and one that is spelt like a special token
+    if task == "upos":
+        rows = sentence(text.split(), ["DET", "X", "NOUN", "X"])
+        expected = [1, 0, 0, 0, 0, 1]
+    else:
+        rows = [{"sentence1": text, "sentence2": "it", "label": "entailment"}]
+        expected = [1, 0, 0, 0, 0, 1, 0, 1]
+    [row] = encode(rows, TASKS[task], tokenizer, 16)
+    assert {tokenizer.unk_token_id, tokenizer.mask_token_id} < set(row["input_ids"])
+    assert row["special_tokens_mask"] == expected
+
+
 def test_scores_stay_numbers(tokenizer: PreTrainedTokenizerBase) -> None:
     data = encode([{"sentence1": "a", "sentence2": "b", "label": 2.5}], TASKS["stsb"], tokenizer, 16)
     assert data["labels"][:] == [2.5]

@@ -28,7 +28,8 @@ class LengthBatches(Sampler[list[int]]):
     In training the rows are shuffled, the surplus that fills no global batch is left out, windows of 50 global batches
     are sorted by length and cut, and the batches are shuffled. The order is a pure function of the seed and the epoch;
     of each global batch of ``world_size · batch_size`` rows, process r has every world_size-th row from the r-th, so
-    any number of processes sees the same global batches. In evaluation all rows come, longest first, on every process.
+    any number of processes sees the same global batches. In evaluation all rows come, longest first, and process r has
+    every world_size-th batch from the r-th.
 
     Args:
         lengths: Length of each of the N rows in tokens.
@@ -76,7 +77,7 @@ class LengthBatches(Sampler[list[int]]):
         rows = len(self.lengths)
         if self.shuffle:
             return max(1, rows // (self.batch_size * self.world_size))
-        return -(-rows // self.batch_size)
+        return len(range(self.rank, -(-rows // self.batch_size), self.world_size))
 
     def __iter__(self) -> Iterator[list[int]]:
         batches = self._shuffled() if self.shuffle else self._sorted()
@@ -84,7 +85,8 @@ class LengthBatches(Sampler[list[int]]):
 
     def _sorted(self) -> list[list[int]]:
         order = np.argsort(-self.lengths, kind="stable")
-        return [order[start : start + self.batch_size].tolist() for start in range(0, len(order), self.batch_size)]
+        starts = range(0, len(order), self.batch_size)[self.rank :: self.world_size]
+        return [order[start : start + self.batch_size].tolist() for start in starts]
 
     def _shuffled(self) -> list[list[int]]:
         random = np.random.default_rng([self.seed, self.epoch])
@@ -104,15 +106,18 @@ class Collate:
     Args:
         tokenizer: Knows what and on which side to pad.
         kind: Kind of the task; of a tagging task the labels are padded too, by -100.
+        special_tokens: Whether ``special_tokens_mask`` comes along, which no network takes: 1 at the tokens that the
+            tokenizer added, and at padding.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, kind: Kind) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, kind: Kind, *, special_tokens: bool = False) -> None:
         collator = DataCollatorForTokenClassification if kind == "tagging" else DataCollatorWithPadding
         self.collator: Callable[[list[dict[str, Any]]], Any] = collator(tokenizer)
+        self.columns = (*_INPUTS, "special_tokens_mask") if special_tokens else _INPUTS
 
     def __call__(self, columns: dict[str, list[Any]]) -> dict[str, Tensor]:
         """Pad the columns of B rows to tensors (B, T)."""
-        return dict(self.collator(to_rows(columns, _INPUTS)))
+        return dict(self.collator(to_rows(columns, self.columns)))
 
 
 def to_rows(columns: dict[str, list[Any]], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -170,10 +175,20 @@ def training_loader(
 
 
 def evaluation_loader(
-    data: datasets.Dataset, collate: Callable[..., Any], batch_size: int, num_workers: int = 0
+    data: datasets.Dataset,
+    collate: Callable[..., Any],
+    batch_size: int,
+    num_workers: int = 0,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> BatchLoader:
-    """Make the loader of a set that is judged: every row once, the same on every process."""
-    return _loader(data, LengthBatches(lengths(data), batch_size), collate, num_workers)
+    """Make the loader of a set that is judged: every row once.
+
+    It is the same on every process, unless ``rank`` and ``world_size`` ask for the share of one.
+    """
+    batches = LengthBatches(lengths(data), batch_size, rank=rank, world_size=world_size)
+    return _loader(data, batches, collate, num_workers)
 
 
 def lengths(data: datasets.Dataset) -> list[int]:

@@ -24,7 +24,7 @@ from toolkit.models.encoder import load_tokenizer
 from toolkit.tasks import Task, find_task
 
 logger = logging.getLogger(__name__)
-_FORMAT_VERSION = 1  # of a cached entry; raise it when `encode` changes what it makes
+_FORMAT_VERSION = 2  # of a cached entry; raise it when `encode` changes what it makes
 
 
 class TaskData(LightningDataModule):
@@ -117,6 +117,7 @@ class TaskData(LightningDataModule):
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._splits: dict[str, datasets.Dataset] = {}
+        self._fingerprints: dict[str, str] = {}
 
     @property
     def task(self) -> Task:
@@ -172,18 +173,27 @@ class TaskData(LightningDataModule):
             name: ``train``, ``dev``, or one of `splits`.
 
         Returns:
-            Columns ``input_ids``, ``attention_mask``, ``token_type_ids`` if there are any, ``labels``, ``index`` and,
-            of a tagging task, ``lost``.
+            Columns ``input_ids``, ``attention_mask``, ``token_type_ids`` if there are any, ``special_tokens_mask``,
+            ``labels``, ``index`` and, of a tagging task, ``lost``.
         """
         if name not in self._splits:
-            rows = self.sentences(name)
-            options = [self.max_length, self.word_label if self.task.kind == "tagging" else None]
-            labels = [self.task.kind, self.task.labels]
-            key = digest([_FORMAT_VERSION, labels, rows, fingerprint(self.tokenizer), options])
-            entry = f"{re.sub(r'[^A-Za-z0-9_]+', '-', self.task.name)}-{name}-{key}"
-            self._splits[name] = cached(self.cache, entry, lambda: self._encode(rows))
+            entry = f"{re.sub(r'[^A-Za-z0-9_]+', '-', self.task.name)}-{name}-{self.fingerprint(name)}"
+            self._splits[name] = cached(self.cache, entry, lambda: self._encode(self.sentences(name)))
             self._warn_of_lost_words(name)
         return self._splits[name]
+
+    def fingerprint(self, split: str) -> str:
+        """Hash of everything that the tokenised rows of a split depend on, 32 hexadecimal digits.
+
+        Args:
+            split: ``train``, ``dev``, or one of `splits`.
+        """
+        if split not in self._fingerprints:
+            options = [self.max_length, self.word_label if self.task.kind == "tagging" else None]
+            labels = [self.task.kind, self.task.labels]
+            content = [_FORMAT_VERSION, labels, self.sentences(split), fingerprint(self.tokenizer), options]
+            self._fingerprints[split] = digest(content)
+        return self._fingerprints[split]
 
     def lost_labels(self, split: str) -> Tensor:
         """Label ids of the words of a tagging split that ``max_length`` cut off.
@@ -210,6 +220,21 @@ class TaskData(LightningDataModule):
             split: ``train``, ``dev``, or one of `splits`.
         """
         return evaluation_loader(self.split(split), self._collate(), self.eval_batch_size, self.num_workers)
+
+    def share(self, split: str, rank: int = 0, world_size: int = 1) -> BatchLoader:
+        """One process's share of the batches of `loader`, with the column ``special_tokens_mask``, for statistics.
+
+        Together the processes have every row once.
+
+        Args:
+            split: ``train``, ``dev``, or one of `splits`.
+            rank: Number of the process.
+            world_size: Number of processes.
+        """
+        collate = Collate(self.tokenizer, self.task.kind, special_tokens=True)
+        return evaluation_loader(
+            self.split(split), collate, self.eval_batch_size, self.num_workers, rank=rank, world_size=world_size
+        )
 
     def prepare_data(self) -> None:
         """Read and tokenise everything into the cache, on one process."""

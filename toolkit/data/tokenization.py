@@ -55,8 +55,9 @@ def encode(
         word_label: Which sub-word carries the label of a word.
 
     Returns:
-        Columns ``input_ids``, ``attention_mask``, ``token_type_ids`` if the tokenizer makes them, ``labels``, ``index``
-        (the row's number) and, of a tagging task, ``lost``.
+        Columns ``input_ids``, ``attention_mask``, ``token_type_ids`` if the tokenizer makes them,
+        ``special_tokens_mask`` (1 at the tokens that the tokenizer added, not at those that merely look like them, such
+        as an unknown word), ``labels``, ``index`` (the row's number) and, of a tagging task, ``lost``.
 
     Raises:
         ValueError: If ``max_length`` is more than the tokenizer allows, or leaves no room for a token.
@@ -71,7 +72,7 @@ def encode(
             encoded = _encode_words(chunk, ids, unknown, tokenizer, max_length, word_label)
         else:
             texts = [[row[name] for row in chunk] for name in text_names(2 if "sentence2" in chunk[0] else 1)]
-            encoded = dict(tokenizer(*texts, truncation=True, max_length=max_length))
+            encoded = dict(tokenizer(*texts, truncation=True, max_length=max_length, return_special_tokens_mask=True))
             encoded["labels"] = [row["label"] if task.kind == "regression" else ids[row["label"]] for row in chunk]
         for name, values in encoded.items():
             columns.setdefault(name, []).extend(values)
@@ -128,7 +129,9 @@ def _encode_words(
     word_label: Literal["last", "first"],
 ) -> dict[str, list[Any]]:
     words = [[replacements.get(word, word) for word in row["words"]] for row in rows]
-    encoding = tokenizer(words, is_split_into_words=True, truncation=True, max_length=max_length)
+    encoding = tokenizer(
+        words, is_split_into_words=True, truncation=True, max_length=max_length, return_special_tokens_mask=True
+    )
     labels, lost = [], []
     for number, row in enumerate(rows):
         positions = dict(_positions(encoding.word_ids(number), word_label))
