@@ -14,10 +14,8 @@ class FineTuningRecipe(Recipe):
     model: FineTuning
 
     def __post_init__(self) -> None:
-        if self.reference is not None or self.model.distillation.teacher == "reference":
-            raise ValueError(
-                "fine_tuning trains a reference and has none itself; leave it out, or name a teacher's folder."
-            )
+        if self.model.distillation.teacher == "reference":
+            raise ValueError("fine_tuning trains a reference and has none itself; name a teacher's folder.")
 
     def run(self) -> Report:
         """Train, evaluate, save, report."""

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from toolkit.evaluation.report import Report
 from toolkit.modules.magnitude_pruning import MagnitudePruning
-from toolkit.recipe import Recipe
+from toolkit.recipe import CompressionRecipe
 
 
 @dataclass(kw_only=True)
-class MagnitudePruningRecipe(Recipe):
+class MagnitudePruningRecipe(CompressionRecipe):
     """Prune the weights of least magnitude or curvature, once, in rounds or gradually, then recover.
 
     Args:

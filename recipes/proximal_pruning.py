@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from toolkit.evaluation.report import Report
 from toolkit.modules.proximal_pruning import ProximalPruning
-from toolkit.recipe import Recipe
+from toolkit.recipe import CompressionRecipe
 
 
 @dataclass(kw_only=True)
-class ProximalPruningRecipe(Recipe):
+class ProximalPruningRecipe(CompressionRecipe):
     """Prune weights by reweighted proximal steps while fine-tuning, then recover with the pattern fixed (RPP).
 
     Args:

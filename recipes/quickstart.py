@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from toolkit.evaluation.report import Report
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.proximal_pruning import ProximalPruning
-from toolkit.recipe import Recipe
+from toolkit.recipe import CompressionRecipe
 
 
 @dataclass(kw_only=True)
-class QuickstartRecipe(Recipe):
+class QuickstartRecipe(CompressionRecipe):
     """Fine-tune MiniLM on a synthetic task, prune it by RPP and by magnitude at equal budget, compare.
 
     Args:

@@ -8,6 +8,7 @@ The folder of a run::
     */row.json           a network's row of the report, written when its stage is complete
     checkpoints/ logs/   of the stages; checkpoints are deleted once a stage is complete
     report.json report.md
+    layers.json layers.png similarity.png   where the layers of a network were looked at
 """
 
 import hashlib
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ import yaml
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from rich.console import Console
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
@@ -35,9 +38,16 @@ from toolkit.evaluation import cost
 from toolkit.evaluation.evaluate import evaluate
 from toolkit.evaluation.report import Report, Row
 from toolkit.models import storage
-from toolkit.models.encoder import load_network, load_tokenizer, max_positions, prunable_weights
+from toolkit.models.encoder import (
+    load_network,
+    load_tokenizer,
+    max_positions,
+    prunable_weights,
+    transformer_blocks,
+)
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.pruning.masks import sparsity
+from toolkit.statistics.profile import LayerProfile, Profiling, profile_layers
 
 TrainerFactory = Callable[..., Trainer]
 LENGTH = 128  # Tokens of the sentence that MACs and latency are stated for, or as many as the network takes.
@@ -74,6 +84,7 @@ class Experiment:
             check_folder(output, config, resume=resume)
         data.prepare_data()  # What is wrong with the files is said before anything is trained or written.
         data.setup("fit")
+        self._folders: dict[str, Path] = {}  # Of the networks, by the names of their rows.
         self._is_new = not (output / "config.yaml").is_file()
         if is_first_process():
             output.mkdir(parents=True, exist_ok=True)
@@ -87,7 +98,7 @@ class Experiment:
             name: Of its row in the report.
             folder: Below the run's folder, where the network is saved.
         """
-        target = self.output / folder
+        target = self._folders[name] = self.output / folder
         if (target / "row.json").is_file():
             rank_zero_info(f"{name}: complete already, in {target}")
             return read_row(target)
@@ -113,6 +124,28 @@ class Experiment:
         trainer.strategy.barrier()  # The other processes read the folder, too.
         return read_row(target)
 
+    def build(
+        self, make: Callable[[], tuple[PreTrainedModel, dict[str, Any]]], name: str, folder: str = "model"
+    ) -> Row:
+        """Make, save and measure a network that is not trained any more, unless an earlier attempt did.
+
+        Args:
+            make: Gives the network and what the report says of its making.
+            name: Of its row in the report.
+            folder: Below the run's folder, where the network is saved.
+        """
+        target = self._folders[name] = self.output / folder
+        if (target / "row.json").is_file():
+            rank_zero_info(f"{name}: complete already, in {target}")
+            return read_row(target)
+        network, extras = make()
+        strategy = self.trainer(logger=False, callbacks=[]).strategy
+        if is_first_process():
+            torch.nn.Module.to(network, strategy.root_device)
+            self._save(network, name, target, extras)
+        strategy.barrier()
+        return read_row(target)
+
     def measure(self, folder: Path, name: str) -> Row:
         """Measure a network that was fine-tuned before, in another run or elsewhere.
 
@@ -132,15 +165,68 @@ class Experiment:
         except Exception:
             self._discard_if_empty()
             raise
-        torch.nn.Module.to(network, self.trainer(logger=False, callbacks=[]).strategy.root_device)
+        self._folders[name] = folder
+        torch.nn.Module.to(network, self._device())
         return replace(self._row(network, name, {}), bytes=cost.bytes_on_disk(folder))
 
+    def profile(self, network: PreTrainedModel, name: str, options: Profiling, *, probe: bool = False) -> LayerProfile:
+        """Look at the layers of a network, unless an earlier attempt did; write ``layers.json`` and the figures.
+
+        Args:
+            network: With any head.
+            name: Of the network.
+            options: How its layers are looked at.
+            probe: Whether to train linear probes, too.
+        """
+        file = self.output / "layers.json"
+        if not file.is_file():
+            try:
+                self._check_length(network)
+                rank_zero_info(f"{name}: looking at its layers")
+                profile = profile_layers(
+                    network, self.data, name=name, folder=self.output, options=options, probe=probe,
+                    trainer=self.trainer,
+                )  # fmt: skip
+            except Exception:
+                self._discard_if_empty()
+                raise
+            if is_first_process():
+                profile.write(file)
+                for left in ("statistics.ckpt", "features-train", "features-dev"):
+                    shutil.rmtree(self.output / left, ignore_errors=True)
+                    (self.output / left).unlink(missing_ok=True)
+        profile = LayerProfile.read(file)
+        if is_first_process() and not (self.output / "similarity.png").is_file():
+            if find_spec("matplotlib") is None:
+                rank_zero_warn(
+                    "layers.png and similarity.png are not drawn: matplotlib is not installed. Install the extra "
+                    "[plots]; the same command with resume=true then draws them."
+                )
+            else:
+                from toolkit.statistics.figures import draw  # An extra, and a second of imports.
+
+                draw(profile, self.output)
+        return profile
+
     def report(self, *rows: Row) -> Report:
-        """Write the report of the run's rows; the first is the uncompressed network."""
+        """Measure the run's networks beside each other, and write the report.
+
+        Args:
+            rows: Of the networks that were trained or measured; the first is the uncompressed one.
+        """
         report = Report(rows)
         if is_first_process():
+            networks = [storage.load(self._folders[row.name]) for row in rows]
+            for network in networks:
+                torch.nn.Module.to(network, self._device())
+            length = min([LENGTH, *(max_positions(network.config) or LENGTH for network in networks)])
+            times = cost.latencies(networks, length=length)
+            report = Report(tuple(replace(row, latency_ms=time) for row, time in zip(rows, times, strict=True)))
             report.write(self.output)
         return report
+
+    def _device(self) -> torch.device:
+        return self.trainer(logger=False, callbacks=[]).strategy.root_device
 
     def _check_length(self, network: PreTrainedModel) -> None:
         positions = max_positions(network.config)
@@ -151,7 +237,7 @@ class Experiment:
 
     def _discard_if_empty(self) -> None:
         """Leave no folder behind of a run that failed before there was anything to continue."""
-        kept = any(self.output.rglob("*.ckpt")) or any(self.output.rglob("row.json"))
+        kept = any(any(self.output.rglob(name)) for name in ("*.ckpt", "row.json", "layers.json"))
         if self._is_new and not kept and is_first_process():
             shutil.rmtree(self.output)
 
@@ -196,7 +282,8 @@ class Experiment:
         write_text(target / "row.json", json.dumps(Report((row,)).to_json(), indent=2))
 
     def _row(self, network: PreTrainedModel, name: str, extras: Mapping[str, Any]) -> Row:
-        weights = prunable_weights(network)
+        # A network of selected neurons may have no block left.
+        weights = prunable_weights(network) if len(transformer_blocks(network)) else {}
         length = min(LENGTH, max_positions(network.config) or LENGTH)
         return Row(
             name=name,
@@ -205,10 +292,9 @@ class Experiment:
             scores=evaluate(network, self.data),
             parameters=cost.num_parameters(network),
             nonzero_parameters=cost.num_nonzero(network),
-            sparsity=sparsity(weights),
+            sparsity=sparsity(weights) if weights else 0.0,
             total_sparsity=sparsity(dict(network.named_parameters())),
             macs=cost.macs(network, length=length),
-            latency_ms=cost.latency(network, length=length),
             extras=dict(extras),
         )
 
@@ -219,6 +305,12 @@ def is_first_process() -> bool:
     Lightning's launcher, torchrun and SLURM set one of these variables before the process group exists.
     """
     return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
+
+
+def show(result: Any) -> None:
+    """Print something that rich can print, in the first process only."""
+    if is_first_process():
+        Console().print(result)
 
 
 def check_folder(output: Path, config: str, *, resume: bool) -> None:

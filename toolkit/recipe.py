@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 
 from toolkit.configuration import RecipeCLI, as_options
 from toolkit.data import TaskData
@@ -35,32 +35,57 @@ def load(name: str, **overrides: Any) -> "Recipe":
 
 @dataclass(kw_only=True)
 class Recipe(ABC):
-    """An experiment: train, compress, recover, evaluate, save, report.
+    """An experiment in a folder of its own.
 
     Args:
-        model: What is trained and compressed.
-        data: The task it is trained and judged on.
-        trainer: Makes a trainer; called once for each training stage.
+        model: What is trained, compressed or looked at.
+        data: The task.
+        trainer: Makes a trainer; called once for each stage.
         output: Folder of the run; by default ``runs/RECIPE-TASK-`` and a hash of the options.
         resume: Continue the run in ``output`` where it was interrupted.
-        reference: Folder of an uncompressed network that was fine-tuned on the task before; null trains one at the
-            same budget.
         name: Of the recipe.
         config: Every option as it was resolved, in YAML.
     """
 
-    model: FineTuning
+    model: LightningModule
     data: TaskData
     trainer: TrainerFactory = Trainer
     output: Path | None = None
     resume: bool = False
-    reference: Path | None = None
     name: str = ""
     config: str = ""
 
     @abstractmethod
+    def run(self) -> Any:
+        """Carry out the experiment; what it returns can be printed by rich, and is stored in the run's folder."""
+
+    def experiment(self) -> Experiment:
+        """Open the folder of the run.
+
+        Raises:
+            FileExistsError: If it holds something else.
+        """
+        name = self.name or type(self).__name__
+        output = self.output or Path("runs") / f"{name}-{self.data.task.name}-{fingerprint(self.config)}"
+        return Experiment(output, self.data, self.trainer, self.config, resume=self.resume)
+
+
+@dataclass(kw_only=True)
+class CompressionRecipe(Recipe):
+    """Train, compress, recover, evaluate, save, report; the first row of the report is the uncompressed network.
+
+    Args:
+        model: What is trained and compressed.
+        reference: Folder of an uncompressed network that was fine-tuned on the task before; null trains one at the
+            same budget.
+    """
+
+    model: FineTuning
+    reference: Path | None = None
+
+    @abstractmethod
     def run(self) -> Report:
-        """Carry out the experiment and report what it kept and what it cost; the first row is uncompressed."""
+        """Carry out the experiment and report what it kept and what it cost."""
 
     def experiment(self) -> Experiment:
         """Open the folder of the run.
@@ -73,9 +98,7 @@ class Recipe(ABC):
             raise FileNotFoundError(
                 f"reference={self.reference} is no folder of a fine-tuned network (no config.json)."
             )
-        name = self.name or type(self).__name__
-        output = self.output or Path("runs") / f"{name}-{self.data.task.name}-{fingerprint(self.config)}"
-        return Experiment(output, self.data, self.trainer, self.config, resume=self.resume)
+        return super().experiment()
 
     def train_reference(self, experiment: Experiment) -> Row:
         """Row of the uncompressed network, which also teaches where the options say so."""

@@ -3,7 +3,7 @@
     TOOLKIT_DATA=… python tests/benchmarks/sparsity_table.py runs/sparsity [--tasks mrpc sst2] [--seeds 0 1 2]
 
 Every run is one recipe with its defaults; what is complete is not run again. The uncompressed network of a task
-and seed is trained once. MRPC is the whole set; of SST-2, whose training file is mostly phrases, 8,000 rows train.
+and seed is trained once. MRPC is the whole set; of SST-2, whose training file is mostly phrases, 3,000 rows train.
 """
 
 import argparse
@@ -12,25 +12,15 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from toolkit.configuration import user_errors
-from toolkit.evaluation.report import Report, Row
-from toolkit.recipe import load
+from running import folder_name, last_row
 
-DATA: dict[str, dict[str, Any]] = {"mrpc": {}, "sst2": {"limit_train": 8000}}
+DATA: dict[str, dict[str, Any]] = {"mrpc": {}, "sst2": {"limit_train": 3000}}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "gradual magnitude": ("magnitude_pruning", {"model.score": "magnitude"}),
     "gradual curvature": ("magnitude_pruning", {"model.score": "curvature"}),
     "RPP, Adam's metric": ("proximal_pruning", {}),
     "RPP, Euclidean (paper)": ("proximal_pruning", {"model.metric": "euclidean", "model.interval": 1}),
 }
-
-
-def run(recipe: str, output: Path, overrides: dict[str, Any]) -> Row:
-    """The last row of a run's report, from its folder if it is complete."""
-    if (output / "report.json").is_file():
-        return Report.read(output).rows[-1]
-    with user_errors():
-        return load(recipe, output=output, resume=True, **overrides).run().rows[-1]
 
 
 def main() -> None:
@@ -48,14 +38,13 @@ def main() -> None:
             shared = {"data": {"task": task, **DATA[task]}, "seed_everything": seed}
             dense = options.folder / f"{task}-dense-{seed}"
             metric = "accuracy"
-            scores[task, "dense", 0.0].append(run("fine_tuning", dense, shared).scores[metric])
+            scores[task, "dense", 0.0].append(last_row("fine_tuning", dense, shared).scores[metric])
             for sparsity in options.sparsities:
                 for method in options.methods:
                     recipe, overrides = METHODS[method]
-                    name = "".join(letter if letter.isalnum() else "-" for letter in method.lower())
-                    row = run(
+                    row = last_row(
                         recipe,
-                        options.folder / f"{task}-{name}-{round(100 * sparsity)}-{seed}",
+                        options.folder / f"{task}-{folder_name(method)}-{round(100 * sparsity)}-{seed}",
                         shared | overrides | {"model.sparsity": sparsity, "reference": dense / "model"},
                     )
                     scores[task, method, sparsity].append(row.scores[metric])

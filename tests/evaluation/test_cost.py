@@ -1,5 +1,6 @@
 """Counts against formulas, sizes against files, and latency that states what it measured."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,16 @@ import transformers
 from safetensors.torch import save_file
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
-from toolkit.evaluation.cost import bytes_on_disk, latency, macs, num_nonzero, num_parameters
+from toolkit.evaluation import cost
+from toolkit.evaluation.cost import (
+    bytes_on_disk,
+    latencies,
+    latency,
+    macs,
+    num_nonzero,
+    num_parameters,
+    training_macs,
+)
 from toolkit.models.encoder import prunable_weights
 from toolkit.pruning.masks import sparsity
 
@@ -134,3 +144,35 @@ def test_longer_input_takes_longer(bert: PreTrainedModel) -> None:
 def test_impossible_measurements(options: dict[str, float], bert: PreTrainedModel) -> None:
     with pytest.raises(ValueError, match="both must be positive"):
         latency(bert, length=8, **options)  # type: ignore[arg-type]
+
+
+def test_latencies_are_measured_in_turns(bert: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    other = BertForMaskedLM(bert.config)
+    for name, network in (("first", bert), ("second", other)):
+        forward = network.forward
+        monkeypatch.setattr(
+            network, "forward", lambda _name=name, _go=forward, **given: order.append(_name) or _go(**given)
+        )
+    first, second = latencies([bert, other], length=8, min_seconds=0.02)
+    assert first.median > 0
+    assert second.median > 0
+    changes = sum(before != after for before, after in itertools.pairwise(order))
+    assert changes >= 2 * cost.TURNS
+
+
+def test_a_training_step_costs_three_forward_passes(bert: PreTrainedModel) -> None:
+    before = [parameter.grad for parameter in bert.parameters()]
+    assert training_macs(bert, length=16) == 3 * macs(bert, length=16)
+    assert [parameter.grad for parameter in bert.parameters()] == before
+
+
+def test_frozen_blocks_at_the_bottom_cost_one(bert: PreTrainedModel) -> None:
+    length = 16
+    bert.bert.embeddings.requires_grad_(False)
+    bert.bert.encoder.layer[0].requires_grad_(False)
+    block = 4 * length * WIDTH**2 + 2 * length**2 * WIDTH + 2 * length * WIDTH * FFN
+    head = WIDTH**2 + WIDTH * CLASSES
+    no_gradient_of_the_input = 3 * length * WIDTH**2  # of query, key and value in the first block that is trained
+    forward = 2 * block + head
+    assert training_macs(bert, length=length) == forward + 2 * (block + head) - no_gradient_of_the_input

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning import Trainer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from toolkit.data import TaskData
 
@@ -31,3 +33,15 @@ def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
         return Trainer(**defaults | options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def four_blocks(tiny_network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network with four blocks in place of two."""
+    folder = tmp_path_factory.mktemp("four-blocks")
+    config = AutoConfig.from_pretrained(tiny_network, num_hidden_layers=4)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        AutoModel.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_network).save_pretrained(folder)
+    return folder

@@ -13,7 +13,7 @@ from toolkit.evaluation import cost
 def small(tiny_network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Overrides for any recipe: tiny network, few sentences, one epoch, float32, no latency to speak of."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cost, "latency", partial(cost.latency, min_seconds=0.01))
+    monkeypatch.setattr(cost, "latencies", partial(cost.latencies, min_seconds=0.01))
     return {
         "seed_everything": 1,
         "data.task": "synthetic_sentiment",

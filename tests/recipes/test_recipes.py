@@ -18,10 +18,18 @@ from toolkit.configuration import as_options, nearest, supported_precision
 from toolkit.evaluation.report import Report
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.proximal_pruning import ProximalPruning
-from toolkit.recipe import Recipe, load
+from toolkit.recipe import load
+from toolkit.statistics.profile import LayerProfile
 
 PRUNED = {"proximal_pruning": ["model"], "magnitude_pruning": ["model"], "quickstart": ["model", "magnitude"]}
+SMALLER = {"layer_dropping": ["model"]}
+NEEDED = {"layer_dropping": {"model.keep": 1}, "layer_analysis": {"data.limit_train": 60}}
 every_recipe = pytest.mark.parametrize("name", recipe_names())
+
+
+def options_of(name: str, small: dict[str, Any]) -> dict[str, Any]:
+    """The small options, and those that a recipe needs beside them."""
+    return small | NEEDED.get(name, {})
 
 
 @every_recipe
@@ -32,14 +40,16 @@ def test_every_file_holds_values_of_its_recipe(name: str) -> None:
 
 
 @every_recipe
-def test_first_door(name: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    run.main([f"recipe={name}", *words])
-    assert "accuracy" in capsys.readouterr().out
+def test_first_door(name: str, small: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    run.main([f"recipe={name}", *as_options(options_of(name, small))])
+    printed = capsys.readouterr().out
+    assert "variability" in printed if name == "layer_analysis" else "accuracy" in printed
     check_run(Path("run"), name)
 
 
 @every_recipe
 def test_second_door_runs_the_same(name: str, small: dict[str, Any]) -> None:
+    small = options_of(name, small)
     load(name, **small | {"output": "code"}).run()
     cli.main(["fit", "--config", recipe_file(name), *as_options(small | {"output": "cli"})])
     check_run(Path("cli"), name)
@@ -51,17 +61,34 @@ def check_run(folder: Path, name: str) -> None:
     """A run's folder holds the report, networks that plain transformers loads, and nothing half-done."""
     assert not list(folder.rglob("*.ckpt"))
     assert not list(folder.rglob(".*"))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["recipe"] == name
+    if name.startswith("layer"):
+        check_layers(folder)
+    if name == "layer_analysis":
+        return
     rows = json.loads((folder / "report.json").read_text())["rows"]
     assert rows[0]["sparsity"] == 0
     assert (folder / "report.md").read_text().count("accuracy") == 1
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    assert config["recipe"] == name
-    for saved, row in zip(PRUNED.get(name, []), rows[1:], strict=True):
-        assert row["sparsity"] == pytest.approx(config["model"]["sparsity"], abs=1e-3)
+    for saved, row in zip(PRUNED.get(name, []) + SMALLER.get(name, []), rows[1:], strict=True):
+        if name in PRUNED:
+            assert row["sparsity"] == pytest.approx(config["model"]["sparsity"], abs=1e-3)
+        else:
+            assert row["parameters"] < rows[0]["parameters"]
+            assert row["macs"] < rows[0]["macs"]
         network = AutoModelForSequenceClassification.from_pretrained(folder / saved)
         inputs = AutoTokenizer.from_pretrained(folder / saved)("a good film", return_tensors="pt")
         assert torch.equal(network(**inputs).logits, toolkit.load(folder / saved)(**inputs).logits)
         assert yaml.safe_load((folder / saved / "recipe.yaml").read_text()) == config
+
+
+def check_layers(folder: Path) -> None:
+    """The layers were looked at, drawn, and nothing is left of the passes over the data."""
+    profile = LayerProfile.read(folder / "layers.json")
+    assert profile.num_blocks == 2
+    assert {file.name for file in folder.glob("*.png")} == {"layers.png", "similarity.png"}
+    assert not list(folder.glob("features-*"))
+    assert not list(folder.glob("*.ckpt"))
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
@@ -224,12 +251,13 @@ def test_report_is_read_by_a_program(small: dict[str, Any]) -> None:
 
 
 def test_teacher_of_a_run_needs_a_recipe(small: dict[str, Any]) -> None:
-    recipe: Recipe = load("magnitude_pruning", **small | {"model.distillation.teacher": "reference"})
+    recipe = load("magnitude_pruning", **small | {"model.distillation.teacher": "reference"})
     with pytest.raises(ValueError, match="outside a recipe give the folder"):
         recipe.model.setup("fit")
-    for options in ({"model.distillation.teacher": "reference"}, {"reference": "."}):
-        with pytest.raises(ValueError, match="has none itself"):
-            load("fine_tuning", **small | options)
+    with pytest.raises(ValueError, match="has none itself"):
+        load("fine_tuning", **small | {"model.distillation.teacher": "reference"})
+    with pytest.raises(ValueError, match="no option reference"):
+        load("fine_tuning", **small | {"reference": "."})
 
 
 def test_reference_and_teacher_are_read_by_label_names_and_must_know_the_task(

@@ -3,17 +3,23 @@
 Zeros are not speed: dense kernels multiply by them. Sparsity, bytes and latency are therefore separate figures.
 """
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.benchmark import Timer
+from torch.utils.benchmark import Measurement, Timer
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from toolkit.evaluation.mode import evaluation_mode
+from toolkit.models.encoder import max_positions
+
+
+TURNS = 5  # In which networks are measured beside each other.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +86,29 @@ def macs(network: PreTrainedModel, batch: int = 1, length: int = 128) -> int:
     return counter.get_total_flops() // 2
 
 
+def training_macs(network: PreTrainedModel, batch: int = 1, length: int = 128) -> int:
+    """Count the multiply-accumulates of a forward and a backward pass, as `macs` counts those of a forward pass.
+
+    Frozen weights at the bottom of a network end the backward pass early, and no frozen weight has a gradient to be
+    multiplied out.
+
+    Args:
+        network: A network of `transformers` with a head; its gradients are left as they are.
+        batch: Sentences.
+        length: Tokens per sentence, without padding; fewer where the network has fewer positions.
+
+    Raises:
+        ValueError: If `batch` or `length` is not positive.
+    """
+    inputs = _inputs(network, batch, min(length, max_positions(network.config) or length))
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    counter = FlopCounterMode(display=False)
+    with evaluation_mode(network), sdpa_kernel(SDPBackend.MATH), torch.enable_grad(), counter:
+        # What is trained but not read, such as a pooler without a head that uses it, has no gradient.
+        torch.autograd.grad(network(**inputs).logits.sum(), trained, allow_unused=True)
+    return counter.get_total_flops() // 2
+
+
 def bytes_on_disk(folder: str | Path) -> int:
     """Add up the sizes of the weight files (``*.safetensors``) of a stored network, in bytes.
 
@@ -95,7 +124,6 @@ def bytes_on_disk(folder: str | Path) -> int:
     return sum(sizes)
 
 
-@torch.inference_mode()
 def latency(
     network: PreTrainedModel, batch: int = 1, length: int = 128, threads: int = 1, min_seconds: float = 2.0
 ) -> Latency:
@@ -111,23 +139,55 @@ def latency(
     Raises:
         ValueError: If a number is not positive, or the network has fewer positions than `length`.
     """
+    return latencies([network], batch, length, threads, min_seconds)[0]
+
+
+@torch.inference_mode()
+def latencies(
+    networks: Sequence[PreTrainedModel],
+    batch: int = 1,
+    length: int = 128,
+    threads: int = 1,
+    min_seconds: float = 2.0,
+) -> list[Latency]:
+    """Measure networks beside each other, as `latency` does, in turns: what disturbs one disturbs all.
+
+    Args:
+        networks: Networks of `transformers`; their modes are restored.
+        batch: Sentences per pass.
+        length: Tokens per sentence, without padding.
+        threads: Threads of the operators on the CPU; the process's number is restored.
+        min_seconds: How long to measure each network, after its warm-up, in all turns together.
+
+    Raises:
+        ValueError: If a number is not positive, or a network has fewer positions than `length`.
+    """
     if threads < 1 or min_seconds <= 0:
         raise ValueError(f"threads is {threads} and min_seconds {min_seconds}; both must be positive.")
-    inputs = _inputs(network, batch, length)
-    with evaluation_mode(network):
-        timer = Timer("network(**inputs)", globals={"network": network, "inputs": inputs}, num_threads=threads)
-        warm_up = timer.timeit(3)  # allocates, chooses kernels; Timer waits for the GPU
-        measured = timer.blocked_autorange(min_run_time=max(min_seconds, 5 * warm_up.mean))
-    device = network.device
-    return Latency(
-        median=1e3 * measured.median,
-        iqr=1e3 * measured.iqr,
-        batch=batch,
-        length=length,
-        threads=threads,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        dtype=str(network.dtype).removeprefix("torch."),
-    )
+    with ExitStack() as modes:
+        timers = []
+        for network in networks:
+            modes.enter_context(evaluation_mode(network))
+            names = {"network": network, "inputs": _inputs(network, batch, length)}
+            timer = Timer("network(**inputs)", globals=names, num_threads=threads)
+            timers.append((timer, timer.timeit(3).mean))  # allocates, chooses kernels; Timer waits for the GPU
+        turns = [
+            [timer.blocked_autorange(min_run_time=max(min_seconds / TURNS, warm_up)) for timer, warm_up in timers]
+            for _ in range(TURNS)
+        ]
+    measured = [Measurement.merge(own)[0] for own in zip(*turns, strict=True)]
+    return [
+        Latency(
+            median=1e3 * times.median,
+            iqr=1e3 * times.iqr,
+            batch=batch,
+            length=length,
+            threads=threads,
+            device=torch.cuda.get_device_name(network.device) if network.device.type == "cuda" else network.device.type,
+            dtype=str(network.dtype).removeprefix("torch."),
+        )
+        for times, network in zip(measured, networks, strict=True)
+    ]
 
 
 def _inputs(network: PreTrainedModel, batch: int, length: int) -> dict[str, Tensor]:
