@@ -31,7 +31,7 @@ class LayerDroppingRecipe(CompressionRecipe):
             show(profile)
         plan = self.model.choose(profile)
         reference = self.train_reference(experiment)
-        self.model.apply(plan)
+        self.model.adopt(plan)
         return experiment.report(reference, experiment.train(self.model, self.name or "layer_dropping"))
 
 

@@ -9,6 +9,7 @@ The folder of a run::
     checkpoints/ logs/   of the stages; checkpoints are deleted once a stage is complete
     report.json report.md
     layers.json layers.png similarity.png   where the layers of a network were looked at
+    analysis.json analysis.html *.png       where its neurons were looked at
 """
 
 import hashlib
@@ -46,6 +47,10 @@ from toolkit.models.encoder import (
     transformer_blocks,
 )
 from toolkit.modules.fine_tuning import FineTuning
+from toolkit.probing.analysis import RedundancyAnalysis
+from toolkit.probing.options import RedundancyOptions
+from toolkit.probing.page import write_page
+from toolkit.probing.redundancy import analyse_network
 from toolkit.pruning.masks import sparsity
 from toolkit.statistics.profile import LayerProfile, Profiling, profile_layers
 
@@ -207,6 +212,44 @@ class Experiment:
 
                 draw(profile, self.output)
         return profile
+
+    def analyse_redundancy(self, network: PreTrainedModel, name: str, options: RedundancyOptions) -> RedundancyAnalysis:
+        """Look at the neurons of a network, unless an earlier attempt did; write ``analysis.json``, figures, a page.
+
+        Args:
+            network: With any head.
+            name: Of the network.
+            options: How its neurons are looked at.
+        """
+        file = self.output / "analysis.json"
+        if file.is_file():
+            analysis = RedundancyAnalysis.read(file)
+        else:
+            try:
+                self._check_length(network)
+                rank_zero_info(f"{name}: looking at its neurons")
+                analysis = analyse_network(
+                    network, self.data, name=name, folder=self.output, options=options, seed=self.seed,
+                    trainer=self.trainer,
+                )  # fmt: skip
+            except Exception:
+                self._discard_if_empty()
+                raise
+        if is_first_process():
+            analysis.write(file)
+            for split in ("train", "dev"):
+                shutil.rmtree(self.output / f"features-{split}", ignore_errors=True)
+            if find_spec("matplotlib") is None:
+                rank_zero_warn(
+                    "figures are not drawn, and analysis.html holds tables only: matplotlib is not installed. Install "
+                    "the extra [plots]; the same command with resume=true then draws them."
+                )
+            else:
+                from toolkit.probing.figures import draw_analysis  # An extra, and a second of imports.
+
+                draw_analysis(analysis, self.output)
+            write_page(analysis, self.output)
+        return analysis
 
     def report(self, *rows: Row) -> Report:
         """Measure the run's networks beside each other, and write the report.

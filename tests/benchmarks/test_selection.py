@@ -41,8 +41,8 @@ def states(num_rows: int, seed: int) -> ArrayStates:
     """Layers that add to what is below them, as residual streams do; the classes are seen best in the middle."""
     shape, draw = np.random.default_rng(0), np.random.default_rng(1 + seed)  # of the network, and of the rows
     labels = draw.integers(CLASSES, size=num_rows)
-    causes = shape.normal(size=(CLASSES, 24))[labels] + 0.7 * draw.normal(size=(num_rows, 24))
-    stream = np.zeros((num_rows, SIZE), dtype=np.float32)
+    causes = shape.normal(size=(CLASSES, 24))[labels] + 1.5 * draw.normal(size=(num_rows, 24))
+    stream = np.zeros((num_rows, SIZE))
     layers = []
     for layer in range(LAYERS):
         clear = 1 - abs(layer - LAYERS // 2) / LAYERS
@@ -135,9 +135,7 @@ def test_ordering_and_selection_meet_their_limits() -> None:
     _, ordering = timed(lambda: rank_by_correlation_analysis(weight))
     splits = [states(num_rows, seed) for seed, num_rows in enumerate((ROWS, 5000, 5000))]
     accuracy = named_score("accuracy")
-    selected, selection = timed(
-        lambda: select_neurons(*splits, num_classes=CLASSES, score=accuracy)  # type: ignore[misc]
-    )
+    selected, selection = timed(lambda: select_neurons(*splits, num_classes=CLASSES, score=accuracy))
     print(f"\nordering, 9,984 x 50: {ordering:.3f} s; selection: {selection:.1f} s, {len(selected.neurons)} neurons")
     for stage in selected.stages:
         print(f"{stage.name:10} {stage.neurons:5} neurons: dev {stage.dev:.4f}, test {stage.test:.4f}")

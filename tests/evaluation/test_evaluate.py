@@ -57,6 +57,12 @@ def test_classification(task: str, judged: Judged) -> None:
     assert evaluate(network, data) == {name: pytest.approx(expected[name], abs=1e-6) for name in data.task.metrics}
 
 
+def test_scores_stand_in_the_order_of_the_tasks_table(judged: Judged) -> None:
+    network, data = judged("synthetic_entities")
+    assert list(evaluate(network, data)) == list(data.task.metrics)
+    assert list(data.task.metrics) != sorted(data.task.metrics), "else the test says nothing"
+
+
 def test_regression(judged: Judged) -> None:
     network, data = judged("synthetic_similarity")
     values = torch.stack(one_by_one(network, data, "test"))[:, 0]

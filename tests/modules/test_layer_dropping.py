@@ -116,7 +116,7 @@ def test_frozen_blocks_stay_and_trained_ones_move(
     data: TaskData, make: Callable[..., LayerDropping], make_trainer: Callable[..., Trainer]
 ) -> None:
     module = make(strategy="window", keep=1)
-    module.apply(module.choose(profile()))
+    module.adopt(module.choose(profile()))
     assert module.network.config.num_hidden_layers == 3
     before = {name: weight.detach().clone() for name, weight in module.network.named_parameters()}
     make_trainer(max_epochs=1).fit(module, datamodule=data)
@@ -131,7 +131,7 @@ def test_frozen_blocks_stay_and_trained_ones_move(
 
 def test_dropping_trains_everything_that_is_left(make: Callable[..., LayerDropping]) -> None:
     module = make(keep=2)
-    module.apply(module.choose(profile()))
+    module.adopt(module.choose(profile()))
     assert all(weight.requires_grad for weight in module.network.parameters())
     assert module.results()["training_cost"] == pytest.approx(0.5, abs=0.02)
 
@@ -141,7 +141,7 @@ def test_checkpoint_rebuilds_the_architecture(
     data: TaskData, make: Callable[..., LayerDropping], make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
     module = make(strategy="window", keep=1)
-    module.apply(module.choose(profile()))
+    module.adopt(module.choose(profile()))
     keeper = ModelCheckpoint(tmp_path / "kept", filename="last")
     trainer = make_trainer(max_epochs=1, callbacks=[keeper], enable_checkpointing=True)
     trainer.fit(module, datamodule=data)
@@ -158,7 +158,7 @@ def test_checkpoint_rebuilds_the_architecture(
     make_trainer(max_epochs=2).fit(going_on, datamodule=data, ckpt_path=keeper.best_model_path)
     assert len(transformer_blocks(going_on.network)) == 3
     other_plan = make(strategy="bottom", keep=1)
-    other_plan.apply(LayerPlan(num_blocks=4, kept=(0,), trained=(0,)))
+    other_plan.adopt(LayerPlan(num_blocks=4, kept=(0,), trained=(0,)))
     with pytest.raises(ValueError, match="keeps the blocks 0 1 2, but 0 were kept"):
         make_trainer().test(other_plan, datamodule=data, ckpt_path=keeper.best_model_path, verbose=False)
 
@@ -176,7 +176,7 @@ def test_training_without_a_choice_says_what_to_do(
 def test_a_plan_is_applied_once_and_to_its_network(make: Callable[..., LayerDropping]) -> None:
     module = make(keep=2)
     with pytest.raises(ValueError, match="for 6 blocks, the network had 4"):
-        module.apply(LayerPlan(num_blocks=6, kept=(0,), trained=(0,)))
-    module.apply(module.choose(profile()))
+        module.adopt(LayerPlan(num_blocks=6, kept=(0,), trained=(0,)))
+    module.adopt(module.choose(profile()))
     with pytest.raises(ValueError, match="truncated before"):
-        module.apply(module.choose(profile()))
+        module.adopt(module.choose(profile()))

@@ -18,7 +18,6 @@ from transformers import PreTrainedModel
 from toolkit.evaluation.mode import evaluation_mode
 from toolkit.models.encoder import max_positions
 
-
 TURNS = 5  # In which networks are measured beside each other.
 
 

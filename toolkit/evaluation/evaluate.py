@@ -76,7 +76,8 @@ def score(task: Task, predictions: Predictions) -> dict[str, float]:
         outputs = pad_sequence([*torch.split(outputs, words)], batch_first=True, padding_value=0)  # (sentences, words)
         targets = pad_sequence([*torch.split(targets, words)], batch_first=True, padding_value=_IGNORED)
     metrics.update(outputs, targets)
-    return {name: float(value) for name, value in metrics.compute().items()}
+    values = metrics.compute()
+    return {name: float(values[name]) for name in task.metrics}  # the task's order; torchmetrics sorts names
 
 
 def predict(network: PreTrainedModel, data: TaskData, split: str) -> Predictions:

@@ -6,6 +6,7 @@ similarity and probes are the alternatives, and fixed choices the baselines.
 
 import itertools
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -34,7 +35,7 @@ SCORED = ("drop", "window", "window_top", "run")  # The strategies that look at 
 class LayerDropping(FineTuning):
     """Drop blocks of a pretrained network, then train what is left.
 
-    Which blocks stay is decided by `choose` from a profile of the layers, or by a fixed strategy alone; `apply` removes
+    Which blocks stay is decided by `choose` from a profile of the layers, or by a fixed strategy alone; `adopt` removes
     the others. A checkpoint remembers what was decided, and rebuilds the same architecture.
 
     Args:
@@ -136,7 +137,7 @@ class LayerDropping(FineTuning):
     def _baseline(self) -> LayerPlan:
         if self.strategy == "all":
             return layers.select_all(self.num_blocks)
-        choices = {
+        choices: dict[str, Callable[[int, int], LayerPlan]] = {
             "top": layers.select_top,
             "bottom": layers.select_bottom,
             "random": partial(layers.select_random, seed=self.seed),
@@ -166,7 +167,7 @@ class LayerDropping(FineTuning):
         gains = [above - below for below, above in itertools.pairwise(scores)]
         return layers.select_highest(gains, keep)
 
-    def apply(self, plan: LayerPlan) -> None:
+    def adopt(self, plan: LayerPlan) -> None:
         """Drop the blocks that the plan does not keep, and freeze those that it does not train.
 
         Args:
@@ -209,7 +210,7 @@ class LayerDropping(FineTuning):
         """Apply a plan that needs no statistics."""
         super().setup(stage)
         if stage == "fit" and self.plan is None and not self.needs_profile:
-            self.apply(self.choose(None))
+            self.adopt(self.choose(None))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer of fine-tuning, over what is trained.
@@ -219,7 +220,7 @@ class LayerDropping(FineTuning):
         """
         if self.plan is None:
             raise ValueError(
-                f"model.strategy={self.strategy} chooses by the data: call choose(profile) and apply(plan) before the "
+                f"model.strategy={self.strategy} chooses by the data: call choose(profile) and adopt(plan) before the "
                 "training, as the recipe layer_dropping does."
             )
         return super().configure_optimizers()
@@ -251,7 +252,7 @@ class LayerDropping(FineTuning):
         stored = checkpoint["layers"]
         plan = LayerPlan(num_blocks=self.num_blocks, kept=tuple(stored["kept"]), trained=tuple(stored["trained"]))
         if self.plan is None:
-            self.apply(plan)
+            self.adopt(plan)
         elif self.plan != plan:
             raise ValueError(
                 f"The checkpoint keeps the blocks {_numbers(plan.kept)}, but {_numbers(self.plan.kept)} were kept here."

@@ -223,8 +223,7 @@ def select_falling(scores: Sequence[float], keep: int) -> LayerPlan:
         raise ValueError(f"The scores {list(scores)} must be positive.")
     # Of two infinite layers none is better: the block between them contributes nothing.
     gains = [
-        0.0 if below == above else math.log(below) - math.log(above)
-        for below, above in itertools.pairwise(scores)
+        0.0 if below == above else math.log(below) - math.log(above) for below, above in itertools.pairwise(scores)
     ]
     return select_highest(gains, keep)
 

@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 from toolkit.data import TaskData
 from toolkit.data.batching import BatchLoader
 from toolkit.evaluation.mode import evaluation_mode
-from toolkit.statistics.hidden_states import Pooling, Precision, Statistic, Words, hidden_batch, word_starts
+from toolkit.models.pooling import Pooling
+from toolkit.statistics.hidden_states import Precision, Statistic, Words, hidden_batch, word_starts
 from toolkit.statistics.resume import (
     check_resumable,
     load_state,

@@ -32,8 +32,9 @@ from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
 from toolkit.data.tokenization import IGNORED
+from toolkit.models.pooling import Pooling
 from toolkit.statistics.collect import SAVE_EVERY, collect, hold_total
-from toolkit.statistics.hidden_states import HiddenBatch, Pooling, Precision, Statistic, Words, word_starts
+from toolkit.statistics.hidden_states import HiddenBatch, Precision, Statistic, Words, word_starts
 from toolkit.statistics.resume import load_state, network_fingerprint, save_state, statistics_fingerprint
 
 _FORMAT_VERSION = 1  # of a folder; raise it when what is written changes

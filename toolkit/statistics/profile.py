@@ -16,11 +16,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
+from toolkit.models.pooling import Pooling
 from toolkit.probing.layers import layer_scores
 from toolkit.probing.linear import named_score
 from toolkit.statistics.collect import collect
 from toolkit.statistics.features import extract_features
-from toolkit.statistics.hidden_states import Pooling, Statistic
+from toolkit.statistics.hidden_states import Statistic
 from toolkit.statistics.influence import BlockInfluence
 from toolkit.statistics.similarity import LayerSimilarity
 from toolkit.statistics.variability import ClassVariability

@@ -1,0 +1,126 @@
+"""Neuron selection: what is selected is what is deployed, and what rows are scored by."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Trainer
+from sklearn.metrics import f1_score
+from transformers import PreTrainedModel
+
+from toolkit.data import TaskData
+from toolkit.evaluation.evaluate import evaluate, predict
+from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.neuron_selection import NeuronSelection, Selection, row_score, stages_table
+from toolkit.statistics.features import Features
+from toolkit.tasks import TASKS, Task
+
+FAST = Selection(ranking="norm", delta=0.1, cluster_threshold=0.3)
+
+
+@pytest.fixture
+def quiet_trainer(make_trainer: Callable[..., Trainer]) -> Callable[..., Trainer]:
+    return lambda **options: make_trainer(**{"enable_progress_bar": False} | options)
+
+
+@pytest.fixture(params=["synthetic_sentiment", "synthetic_similarity", "synthetic_pos", "synthetic_entities"])
+def any_data(request: pytest.FixtureRequest, tiny_network: Path) -> TaskData:
+    return TaskData(str(request.param), network=str(tiny_network), size=150, limit_eval=40)
+
+
+def test_selected_neurons_are_deployed(
+    any_data: TaskData, tiny_network: Path, quiet_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    module = NeuronSelection(any_data.task, str(tiny_network), fine_tune=False, selection=FAST)
+    network, extras = module.select(any_data, tmp_path, tmp_path, quiet_trainer)
+    neurons = extras["neurons"]
+    assert [stage["name"] for stage in neurons["stages"]] == ["oracle", "layers", "clusters", "neurons"]
+    assert neurons["total"] == 3 * 32
+    assert sum(map(len, network.config.kept)) == neurons["kept"] == round(neurons["share"] * 96)
+    assert network.config.encoder.num_hidden_layers == max(1, *neurons["layers"]) or neurons["layers"] == [0]
+    metric = any_data.task.metrics[0]
+    assert evaluate(network, any_data)[metric] == pytest.approx(neurons["retention"] * neurons["oracle"])
+    # The head's outputs are those of the stored features, up to their half precision.
+    features = Features.read(tmp_path / "features" / "dev")
+    kept = [layer * 32 + dimension for layer, kept in enumerate(network.config.kept) for dimension in kept]
+    expected = torch.nn.functional.linear(
+        features.matrix()[:, kept], network.classifier.weight, network.classifier.bias
+    )
+    outputs = predict(network, any_data, "dev").outputs
+    if any_data.task.kind == "tagging":
+        outputs = outputs[outputs >= 0]
+        assert (outputs == expected.argmax(-1)).float().mean() > 0.99
+    else:
+        torch.testing.assert_close(outputs, expected.squeeze(-1), atol=0.02, rtol=0.01)
+    table = stages_table(neurons, metric)
+    assert table.row_count == 4
+
+
+def test_selection_is_the_same_to_the_bit(
+    data: TaskData, tiny_network: Path, quiet_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    networks: list[PreTrainedModel] = []
+    for run in ("one", "two"):
+        module = NeuronSelection(data.task, str(tiny_network), fine_tune=False, selection=FAST)
+        networks.append(module.select(data, tmp_path / run, tmp_path, quiet_trainer)[0])
+    assert networks[0].config.kept == networks[1].config.kept
+    assert torch.equal(networks[0].classifier.weight, networks[1].classifier.weight)
+
+
+def test_sentences_are_read_from_the_fine_tuned_network(
+    data: TaskData, tiny_network: Path, quiet_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    trained = FineTuning(data.task, str(tiny_network), Training(learning_rate=1e-3))
+    quiet_trainer(max_epochs=1).fit(trained, datamodule=data)
+    trained.network.save_pretrained(tmp_path / "reference")
+    data.tokenizer.save_pretrained(tmp_path / "reference")
+    module = NeuronSelection(data.task, str(tiny_network), selection=FAST)
+    assert module.fine_tunes
+    network, _ = module.select(data, tmp_path, tmp_path / "reference", quiet_trainer)
+    embeddings = network.encoder.get_input_embeddings().weight
+    assert torch.equal(embeddings, trained.network.get_input_embeddings().weight)
+    assert not NeuronSelection(
+        TaskData("synthetic_pos", network=str(tiny_network), size=50).task, str(tiny_network)
+    ).fine_tunes
+
+
+def test_features_are_shared_but_not_between_networks(
+    data: TaskData, tiny_network: Path, four_blocks: Path, quiet_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"fine_tune": False, "selection": FAST, "features": tmp_path / "shared"}
+    NeuronSelection(data.task, str(tiny_network), **options).select(data, tmp_path, tmp_path, quiet_trainer)
+    written = (tmp_path / "shared" / "train" / "states.npy").stat().st_mtime_ns
+    NeuronSelection(data.task, str(tiny_network), **options).select(data, tmp_path, tmp_path, quiet_trainer)
+    assert (tmp_path / "shared" / "train" / "states.npy").stat().st_mtime_ns == written
+    with pytest.raises(FileExistsError, match="shared"):
+        NeuronSelection(data.task, str(four_blocks), **options).select(data, tmp_path, tmp_path, quiet_trainer)
+
+
+def test_words_with_a_tag_are_scored_as_scikit_learn_scores_them() -> None:
+    task = Task(
+        name="names", kind="tagging", format="conll", texts=("0",), label="1", metrics=("span_f1",),
+        labels=("B-X", "I-X", "O"), files={"train": "train", "test": "test"},
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    outputs, targets = torch.randn(200, 3, generator=generator), torch.randint(3, (200,), generator=generator)
+    expected = f1_score(targets, outputs.argmax(-1), labels=[0, 1], average="micro")
+    assert row_score(task)(outputs, targets) == pytest.approx(expected)
+    nothing = torch.tensor([[0.0, 0.0, 1.0]]).expand(5, 3)
+    assert row_score(task)(nothing, torch.full((5,), 2)) == 0.0
+    assert row_score(TASKS["mrpc"])(torch.eye(2), torch.tensor([0, 1])) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"delta": 1.0}, "selection.delta"),
+        ({"layer_delta": -0.1}, "selection.layer_delta"),
+        ({"cluster_threshold": 1.5}, "cluster_threshold"),
+        ({"caution": -1.0}, "caution"),
+    ],
+)
+def test_options_out_of_range(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Selection(**options)  # type: ignore[arg-type]

@@ -1,0 +1,44 @@
+"""Standardised rows against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from toolkit.probing.rows import check_rows, standardized
+
+
+def test_standardized_equals_numpy() -> None:
+    features = 3 + 5 * torch.randn(300, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    array = features.numpy()
+    inputs, mean, scale = standardized(features)
+    np.testing.assert_allclose(inputs.numpy(), (array - array.mean(0)) / array.std(0), atol=1e-12)
+    np.testing.assert_allclose(mean.numpy(), array.mean(0), atol=1e-12)
+    np.testing.assert_allclose(scale.numpy(), array.std(0), atol=1e-12)
+    centred, _, scale = standardized(features, rescale=False)
+    np.testing.assert_allclose(centred.numpy(), array - array.mean(0), atol=1e-12)
+    assert scale.tolist() == [1] * 12
+    assert standardized(features, centre=False, rescale=False)[0] is features
+
+
+@pytest.mark.parametrize("constant", [0.1, 1e6, 0.0])
+def test_constant_features_are_zero_and_not_rounding_error(constant: float) -> None:
+    features = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
+    features[:, 1] = constant
+    inputs, _, scale = standardized(features)
+    assert inputs[:, 1].abs().sum() == 0
+    assert scale[1] == 1
+
+
+def test_half_precision_is_computed_in_float32() -> None:
+    features = 100 + torch.randn(1000, 3, generator=torch.Generator().manual_seed(0)).half()
+    inputs, mean, _ = standardized(features)
+    assert inputs.dtype == mean.dtype == torch.float32
+    torch.testing.assert_close(inputs.std(0, correction=0), torch.ones(3))
+
+
+def test_negative_class_ids_are_refused() -> None:
+    with pytest.raises(ValueError, match="from -100 to 0"):
+        check_rows(torch.zeros(2, 1), torch.tensor([0, -100]), 2)
+    check_rows(torch.zeros(2, 1), torch.tensor([0.5, -100]), None)

@@ -1,0 +1,276 @@
+"""Neuron selection: the few neurons of the lower layers that a task needs, and a linear head on them.
+
+Dalvi et al. 2020 (https://arxiv.org/abs/2004.04010), with the whole loss bounded, in place of a loss per step.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from rich.table import Table
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from toolkit.data import TaskData
+from toolkit.evaluation.evaluate import evaluate, predict
+from toolkit.models.deployment import neuron_network
+from toolkit.models.encoder import load_network
+from toolkit.models.pooling import Pooling
+from toolkit.modules.distillation import Distillation
+from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.probing.linear import Probe, Score, named_score
+from toolkit.probing.selection import SelectedNeurons, select_neurons
+from toolkit.statistics.features import Features, extract_features
+from toolkit.tasks import Task
+
+RankingName = Literal["surgeon", "elimination", "group_proximal", "correlation_analysis", "norm", "probeless"]
+# Of the predictions of the probe on stored features and of the network that is deployed. Half precision on disk moves
+# a logit in its fourth digit, so that the closest calls may fall the other way.
+AGREEMENT = 0.99
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """How neurons are selected.
+
+    Args:
+        ranking: What neurons are ordered by: optimal brain surgeon on the probe, recursive elimination, reweighted
+            group lasso, linguistic correlation analysis (the paper's), norm of the probe's weights, or differences of
+            class means (probeless).
+        delta: Part of the oracle's dev score that may be lost in all.
+        layer_delta: Part of it that may be lost by leaving out upper layers.
+        cluster_threshold: Distance 1 - |r| below which neurons count as one cluster, of which one is kept; null leaves
+            clusters out, as the surgeon and elimination see redundancy themselves.
+        caution: Standard errors by which the dev score must be above the bar.
+        faithful: Do as the authors' code does, with its losses per step, and its probes.
+    """
+
+    ranking: RankingName = "surgeon"
+    delta: float = 0.03
+    layer_delta: float = 0.01
+    cluster_threshold: float | None = None
+    caution: float = 1.0
+    faithful: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("delta", "layer_delta"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"selection.{name} is a part of the score, in [0, 1), but got {getattr(self, name)}.")
+        if self.cluster_threshold is not None and not 0 <= self.cluster_threshold <= 1:
+            raise ValueError(f"selection.cluster_threshold must lie in [0, 1], but got {self.cluster_threshold}.")
+        if self.caution < 0:
+            raise ValueError(f"selection.caution must not be negative, but got {self.caution}.")
+
+
+class NeuronSelection(FineTuning):
+    """Select neurons of a network for a task, and put a linear head on them.
+
+    `select` extracts the hidden states of all layers, selects, and makes the network to deploy: the encoder cut above
+    the highest layer in use, the selected neurons, a linear head.
+
+    Args:
+        task: What the network predicts, its labels resolved (``TaskData.task``).
+        network: A name on the hub, a folder, or ``minilm`` for the one in the ``demo`` extra.
+        fine_tune: Whether the neurons are those of the fine-tuned reference, not of the pretrained network; null does
+            as the paper: for sentences yes, for words no.
+        pooling: What stands for a sentence: the mean of its tokens without special ones, its first token or its last.
+        selection: How neurons are selected.
+        features: Folder for the hidden states, to share them between runs; null puts them into the run's.
+        training: How the reference is trained.
+        distillation: What the reference learns from a teacher beside the labels.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        network: str = "minilm",
+        fine_tune: bool | None = None,
+        pooling: Pooling = "mean",
+        selection: Selection = Selection(),
+        features: Path | None = None,
+        training: Training = Training(),
+        distillation: Distillation = Distillation(),
+    ) -> None:
+        super().__init__(task, network, training, distillation)
+        self.fine_tunes = task.kind != "tagging" if fine_tune is None else fine_tune
+        self.pooling = pooling
+        self.selection = selection
+        self.features = features
+
+    def select(
+        self, data: TaskData, folder: Path, reference: Path, trainer: Callable[..., Trainer] = Trainer
+    ) -> tuple[PreTrainedModel, dict[str, Any]]:
+        """Extract, select, deploy.
+
+        Args:
+            data: The task's data; train is learned from, dev decides, and the judged set is only reported on.
+            folder: Of the run; its folder ``features`` is used unless another was given.
+            reference: Of the fine-tuned reference.
+            trainer: Makes the trainer that runs the passes.
+
+        Returns:
+            The network to deploy, and for the report what each stage kept and cost.
+
+        Raises:
+            RuntimeError: If the deployed network predicts something else than the probe.
+        """
+        started = time.perf_counter()
+        encoder = self.network
+        if self.fine_tunes:
+            encoder = load_network(str(reference), self.task, trained=True)
+            torch.nn.Module.to(encoder, self.network.device)
+        splits = ("train", "dev", data.splits[0])
+        root = self.features or folder / "features"
+        train, dev, test = (
+            extract_features(encoder, data, split, root / split, pooling=self.pooling, trainer=trainer)
+            for split in splits
+        )
+        rank_zero_info(f"selecting among {train.states.shape[1] * train.states.shape[2]:,} neurons")
+        options = self.selection
+        selected = select_neurons(
+            train,
+            dev,
+            test,
+            num_classes=len(self.task.labels) or None,
+            score=row_score(self.task),
+            ranking=options.ranking,
+            delta=options.delta,
+            layer_delta=options.layer_delta,
+            cluster_threshold=options.cluster_threshold,
+            caution=options.caution,
+            seed=self.seed,
+            faithful=options.faithful,
+            progress=rank_zero_info,
+        )
+        oracle = self._deploy(encoder, data, torch.arange(selected.total), selected.oracle)
+        oracle_scores = evaluate(oracle, data)
+        network = self._deploy(encoder, data, selected.neurons, selected.probe)
+        self._check(network, data, dev, selected)
+        scores = evaluate(network, data)
+        return network, {
+            **summary(selected, self.task.metrics[0], scores, oracle_scores),
+            "selection_seconds": round(time.perf_counter() - started, 1),
+        }
+
+    def _deploy(self, encoder: PreTrainedModel, data: TaskData, neurons: Tensor, probe: Probe) -> PreTrainedModel:
+        network: PreTrainedModel = neuron_network(
+            encoder,
+            neurons,
+            probe.weight,
+            probe.bias,
+            task=self.task,
+            tokenizer=data.tokenizer,
+            pooling=None if self.task.kind == "tagging" else self.pooling,
+        )
+        return network
+
+    def _check(self, network: PreTrainedModel, data: TaskData, dev: Features, selected: SelectedNeurons) -> None:
+        """Compare what the deployed network predicts of dev with what the probe predicts of the stored features."""
+        outputs = predict(network, data, "dev").outputs
+        expected = selected.probe.logits(dev.matrix()[:, selected.neurons])
+        if self.task.kind == "regression":
+            agreement = float(torch.corrcoef(torch.stack([outputs, expected[:, 0]]))[0, 1])
+        else:
+            found = outputs[outputs >= 0] if self.task.kind == "tagging" else outputs.argmax(-1)
+            agreement = float((found == expected.argmax(-1)).double().mean())
+        if not agreement >= AGREEMENT:
+            raise RuntimeError(
+                f"The deployed network agrees with the probe on {agreement:.1%} of dev only; nothing was stored. "
+                "The encoder computes something else than when its hidden states were extracted."
+            )
+
+
+def row_score(task: Task) -> Score:
+    r"""What rows are scored by in the selection: the task's first metric; of spans the F1 of words with a tag.
+
+    A span needs its whole sentence, and accuracy is high for words without a tag alone:
+
+    .. math:: F_1 = \frac{2 \sum_i [\hat y_i = y_i \ne O]}{\sum_i [\hat y_i \ne O] + \sum_i [y_i \ne O]}
+
+    Args:
+        task: With its labels.
+    """
+    if task.metrics[0] != "span_f1":
+        return named_score(task.metrics[0], len(task.labels) or None)
+    outside = task.labels.index("O") if "O" in task.labels else -1
+
+    def score(outputs: Tensor, targets: Tensor) -> float:
+        found = outputs.argmax(-1)
+        right = ((found == targets) & (targets != outside)).sum()
+        named = (found != outside).sum() + (targets != outside).sum()
+        return float(2 * right / named) if named else 0.0
+
+    return score
+
+
+def summary(
+    selected: SelectedNeurons, metric: str, scores: dict[str, float], oracle: dict[str, float]
+) -> dict[str, Any]:
+    """What a row of the report says of a selection.
+
+    Args:
+        selected: The neurons.
+        metric: Whose retention is reported.
+        scores: Of the deployed network on the judged set.
+        oracle: Of the probe on all neurons, the same.
+    """
+    whole = oracle[metric]
+    retention = scores[metric] / whole if whole else math.nan
+    return {
+        "selected": f"{len(selected.neurons):,} of {selected.total:,} ({selected.share:.1%})",
+        "layers_read": " ".join(map(str, selected.layers)),
+        "of_the_oracle": f"{retention:.1%} of {100 * whole:.2f}",
+        "neurons": {
+            "kept": len(selected.neurons),
+            "total": selected.total,
+            "share": selected.share,
+            "layers": list(selected.layers),
+            "oracle": whole,
+            "retention": retention,
+            "metric": metric,
+            "oracle_scores": oracle,
+            "constant": selected.constant,
+            "stages": [
+                {
+                    "name": stage.name,
+                    "neurons": stage.neurons,
+                    "layers": list(stage.layers),
+                    "dev": stage.dev,
+                    "test": stage.test,
+                    "loss": stage.loss,
+                    "used": stage.used,
+                }
+                for stage in selected.stages
+            ],
+            "path": {str(number): score for number, score in sorted(selected.path.items())},
+        },
+    }
+
+
+def stages_table(neurons: dict[str, Any], metric: str) -> Table:
+    """The stages of a selection, for the screen.
+
+    Args:
+        neurons: Of `summary`.
+        metric: What rows were scored by.
+    """
+    table = Table(title=f"Selection among {neurons['total']:,} neurons, by {metric} of rows", title_justify="left")
+    for name in ("stage", "neurons", "layers", "dev", "of the oracle", "judged set"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    for stage in neurons["stages"]:
+        layers = stage["layers"]
+        table.add_row(
+            stage["name"] + ("" if stage["used"] else " (not used)"),
+            f"{stage['neurons']:,}",
+            f"{layers[0]}-{layers[-1]}" if len(layers) > 1 else str(layers[0]),
+            f"{100 * stage['dev']:.2f}",
+            f"{100 * (1 - stage['loss']):.1f} %",
+            "-" if stage["test"] is None else f"{100 * stage['test']:.2f}",
+        )
+    return table

@@ -1,0 +1,64 @@
+"""Rows that probes and rankings take: checked, and standardised."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_rows(features: Tensor, targets: Tensor, num_classes: int | None) -> None:
+    """Refuse rows that no probe can be trained on.
+
+    Args:
+        features: (R, F).
+        targets: (R,).
+        num_classes: C, or None for regression.
+
+    Raises:
+        ValueError: If shapes do not fit, targets are no class ids below C, or features are not finite.
+    """
+    if features.ndim != 2 or targets.shape != features.shape[:1] or 0 in features.shape:
+        raise ValueError(
+            f"expected features (R, F) and targets (R,), but got {tuple(features.shape)} and {tuple(targets.shape)}"
+        )
+    if num_classes is not None:
+        if targets.is_floating_point():
+            raise ValueError(f"targets are {targets.dtype}, not class ids; give num_classes=None for regression")
+        if int(targets.min()) < 0 or int(targets.max()) >= num_classes:
+            raise ValueError(
+                f"class ids run from {int(targets.min())} to {int(targets.max())}, but there are {num_classes} classes"
+            )
+    if not bool(torch.isfinite(features).all()):
+        raise ValueError("features hold NaN or infinity; extract them in float32")
+
+
+def standardized(features: Tensor, *, centre: bool = True, rescale: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """Shift features to mean 0 and scale them to variance 1; centred constant ones become exactly zero.
+
+    Args:
+        features: (R, F).
+        centre: Whether the mean is subtracted.
+        rescale: Whether the (uncorrected) standard deviation is divided by.
+
+    Returns:
+        The features (R, F) in float32 or float64, their mean (F,), and their scale (F,), 1 for constant ones.
+    """
+    if not features.is_floating_point() or features.element_size() < 4:
+        features = features.float()
+    mean, scale = features.new_zeros(features.shape[1]), features.new_ones(features.shape[1])
+    if not (centre or rescale):
+        return features, mean, scale
+    low, high = features.aminmax(dim=0)
+    constant = low == high
+    variance, average = torch.var_mean(features, 0, correction=0)
+    # A feature whose spread is rounding error would be blown up into noise.
+    constant |= variance.sqrt() <= 4 * torch.finfo(features.dtype).eps * torch.maximum(low.abs(), high.abs())
+    inputs = features.clone()
+    if centre:
+        mean = average
+        inputs -= mean
+        inputs[:, constant] = 0
+    if rescale:
+        scale = torch.where(constant, scale, variance.sqrt())
+        inputs /= scale
+    return inputs, mean, scale

@@ -1,0 +1,141 @@
+"""The probes behind a selection of neurons: one for each stage, with its scores on dev and test."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from toolkit.probing.layers import LayerStates, check_same_layers, lowest_score
+from toolkit.probing.linear import Probe, Score, fit_probe, search_penalty
+from toolkit.probing.sizing import leave_out, standard_error
+
+_SEARCH_TOLERANCE = 3e-3  # of the probes that penalties are compared by; the best one is then trained to the end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a stage of the selection kept and what it cost.
+
+    Args:
+        name: ``oracle``, ``layers``, ``clusters`` or ``neurons``.
+        neurons: How many neurons are left.
+        layers: The layers that they are in; 0 is the output of the embeddings.
+        dev: Score on dev, which the stages are decided by: the last one's is too good by that.
+        loss: Part of the oracle's dev score that is lost so far, :math:`(s - s_k) / |s|`; NaN for an oracle of 0.
+        test: Score on test, if there is one.
+        used: Whether later stages build on it. Clusters that lose more than may be lost are only reported.
+    """
+
+    name: str
+    neurons: int
+    layers: tuple[int, ...]
+    dev: float
+    loss: float
+    test: float | None = None
+    used: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.neurons:,} neurons, dev {self.dev:.4f}" + ("" if self.used else ", not used")
+
+
+class Probing:
+    """Trains probes on subsets of the neurons, and scores them on dev and test.
+
+    Args:
+        train: Labelled hidden states that probes are trained on.
+        dev: Those that are scored.
+        test: Those that are scored, too, if there are any.
+        num_classes: Number of classes C; None for a regression.
+        score: ``score(outputs, targets)`` of rows, the higher the better.
+        penalties: L2 penalties that a search tries.
+        paper: Options of :func:`toolkit.probing.linear.fit_probe` that are the same for every probe; None for the
+            converged probe with a penalty that suits it.
+
+    Raises:
+        ValueError: If the splits do not fit each other.
+    """
+
+    def __init__(
+        self,
+        train: LayerStates,
+        dev: LayerStates,
+        test: LayerStates | None,
+        num_classes: int | None,
+        score: Score,
+        penalties: Sequence[float],
+        paper: Mapping[str, Any] | None,
+    ) -> None:
+        splits = [train, dev, *([] if test is None else [test])]
+        check_same_layers(*splits)
+        self.features = [split.matrix() for split in splits]
+        self.targets = [torch.as_tensor(split.labels) for split in splits]
+        self.num_layers, self.hidden_size = train.states.shape[1:]
+        self.total = self.num_layers * self.hidden_size
+        self.num_classes, self.score, self.penalties, self.paper = num_classes, score, penalties, paper
+        self.l2 = 0.0  # of the oracle
+        self.neurons: Tensor
+        self.probe: Probe
+        self._oracle: tuple[float, Tensor]  # its dev score, and those without a block of rows
+
+    def stage(self, name: str, neurons: Tensor) -> Stage:
+        """Train a probe on neurons and score it."""
+        self.probe, l2 = self.fit(neurons, search=name in ("oracle", "neurons"))
+        self.l2 = self.l2 or l2
+        self.neurons = neurons
+        outputs = self.probe.logits(self.columns(1, neurons))
+        score = self.score(outputs, self.targets[1])
+        if name == "oracle":
+            self._oracle = score, leave_out(self._on_rows(outputs), len(outputs))
+        test = None
+        if len(self.features) == 3:
+            test = self.score(self.probe.logits(self.columns(2, neurons)), self.targets[2])
+        whole = self._oracle[0]
+        return Stage(
+            name=name,
+            neurons=len(neurons),
+            layers=tuple((neurons // self.hidden_size).unique().tolist()),
+            dev=score,
+            loss=(whole - score) / abs(whole) if whole else float("nan"),
+            test=test,
+        )
+
+    def lowest_layers(self, oracle: Stage, delta: float) -> Stage:
+        """The LayerSelector from below: what it would not choose is not trained, and the last is the oracle."""
+        everything, probe = self.neurons, self.probe
+        for num_layers in range(1, self.num_layers):
+            stage = self.stage("layers", everything[: num_layers * self.hidden_size])
+            if stage.dev > lowest_score(oracle.dev, delta):
+                return stage
+        self.neurons, self.probe = everything, probe
+        return replace(oracle, name="layers")
+
+    def fit(self, neurons: Tensor, *, search: bool) -> tuple[Probe, float]:
+        """The paper's probe; or the converged one, with the best of the penalties or the oracle's; and its penalty."""
+        train, classes = self.columns(0, neurons), self.num_classes
+        if self.paper is not None:
+            return fit_probe(train, self.targets[0], num_classes=classes, **self.paper), self.paper["l2"]
+        if not search:
+            return fit_probe(train, self.targets[0], num_classes=classes, l2=self.l2), self.l2
+        dev, (targets, dev_targets, *_) = self.columns(1, neurons), self.targets
+        probe, l2, _ = search_penalty(
+            train, targets, dev, dev_targets,
+            num_classes=classes, score=self.score, penalties=self.penalties, tolerance=_SEARCH_TOLERANCE,
+        )  # fmt: skip
+        return fit_probe(train, targets, num_classes=classes, l2=l2, start=probe), l2
+
+    def measure(self, neurons: Tensor, delta: float) -> tuple[float, float]:
+        """The dev score of neurons, and the standard error of its difference to the bar."""
+        outputs = self.fit(neurons, search=True)[0].logits(self.columns(1, neurons))
+        bars = torch.tensor([lowest_score(score, delta) for score in self._oracle[1].tolist()], dtype=torch.float64)
+        error = standard_error(leave_out(self._on_rows(outputs), len(outputs)) - bars)
+        return self.score(outputs, self.targets[1]), error
+
+    def columns(self, split: int, neurons: Tensor) -> Tensor:
+        """The features of neurons ``(R, k)``; of all neurons in their order without a copy."""
+        whole = torch.equal(neurons, torch.arange(self.total))
+        return self.features[split] if whole else self.features[split][:, neurons]
+
+    def _on_rows(self, outputs: Tensor) -> Callable[[Tensor], float]:
+        return lambda rows: self.score(outputs[rows], self.targets[1][rows])
