@@ -12,18 +12,23 @@ import yaml
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import toolkit
-from toolkit import cli, run
+from toolkit import cli, experiment, run
 from toolkit.catalogue import recipe_class, recipe_file, recipe_names
 from toolkit.configuration import as_options, nearest, supported_precision
 from toolkit.evaluation.report import Report
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.proximal_pruning import ProximalPruning
+from toolkit.probing.analysis import RedundancyAnalysis
 from toolkit.recipe import load
 from toolkit.statistics.profile import LayerProfile
 
 PRUNED = {"proximal_pruning": ["model"], "magnitude_pruning": ["model"], "quickstart": ["model", "magnitude"]}
 SMALLER = {"layer_dropping": ["model"]}
-NEEDED = {"layer_dropping": {"model.keep": 1}, "layer_analysis": {"data.limit_train": 60}}
+NEEDED = {
+    "layer_dropping": {"model.keep": 1},
+    "layer_analysis": {"data.limit_train": 60},
+    "redundancy_analysis": {"data.limit_train": 60, "model.redundancy.rankings": ["surgeon", "gaussian", "norm"]},
+}
 every_recipe = pytest.mark.parametrize("name", recipe_names())
 
 
@@ -65,7 +70,9 @@ def check_run(folder: Path, name: str) -> None:
     assert config["recipe"] == name
     if name.startswith("layer"):
         check_layers(folder)
-    if name == "layer_analysis":
+    if name == "redundancy_analysis":
+        check_neurons(folder)
+    if name.endswith("analysis"):
         return
     rows = json.loads((folder / "report.json").read_text())["rows"]
     assert rows[0]["sparsity"] == 0
@@ -89,6 +96,33 @@ def check_layers(folder: Path) -> None:
     assert {file.name for file in folder.glob("*.png")} == {"layers.png", "similarity.png"}
     assert not list(folder.glob("features-*"))
     assert not list(folder.glob("*.ckpt"))
+
+
+def check_neurons(folder: Path) -> None:
+    """The neurons were analysed, drawn, put on a page, and no features are left."""
+    analysis = RedundancyAnalysis.read(folder / "analysis.json")
+    assert analysis.total == 3 * 32
+    figures = {file.name for file in folder.glob("*.png")}
+    names = ("layers", "similarity", "redundancy", "windows", "rankings", "overlap")
+    assert figures == {f"{name}.png" for name in names}
+    assert (folder / "analysis.html").read_text().count("<img") == len(figures)
+    assert not list(folder.glob("features-*"))
+
+
+def test_neurons_are_drawn_once_matplotlib_is_there(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"rankings": "[norm,random]", "ranking": "norm", "thresholds": "[0.3]", "rows": 50}
+    words = ["recipe=redundancy_analysis", *words, *(f"model.redundancy.{key}={options[key]}" for key in options)]
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "find_spec", lambda name: None)
+        with pytest.warns(UserWarning, match=r"not drawn.*\[plots\]"):
+            run.main(words)
+    stored = Path("run/analysis.json").read_bytes()
+    assert not list(Path("run").glob("*.png"))
+    assert "<img" not in Path("run/analysis.html").read_text()
+    monkeypatch.setattr(experiment, "analyse_network", pytest.fail)
+    run.main([*words, "resume=true"])
+    assert Path("run/analysis.json").read_bytes() == stored
+    check_run(Path("run"), "redundancy_analysis")
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])

@@ -1,0 +1,25 @@
+"""Analysis of redundancy among neurons (Dalvi et al. 2020, https://arxiv.org/abs/2004.04010)."""
+
+from dataclasses import dataclass
+
+from toolkit.modules.redundancy_analysis import AnalysedNetwork
+from toolkit.probing.analysis import RedundancyAnalysis
+from toolkit.recipe import Recipe
+
+
+@dataclass(kw_only=True)
+class RedundancyAnalysisRecipe(Recipe):
+    """Show how many neurons of a network repeat others, how few are enough for a task, and how rankings agree.
+
+    Args:
+        model: The network, and how its neurons are looked at.
+    """
+
+    model: AnalysedNetwork
+
+    def run(self) -> RedundancyAnalysis:
+        """Extract the features, analyse them, draw, and write everything down."""
+        return self.experiment().analyse_redundancy(self.model.network, self.model.network_name, self.model.redundancy)
+
+
+recipe = RedundancyAnalysisRecipe

@@ -1,0 +1,95 @@
+"""How few neurons keep 97 % of what a probe on all neurons knows: a table of docs/results.md.
+
+    TOOLKIT_DATA=… python tests/benchmarks/neuron_table.py runs/neurons [--tasks upos sst2] [--seeds 0 1 2]
+
+Sentence tasks: MiniLM is fine-tuned first on at most 2,000 sentences of at most 64 tokens, 3 epochs in batches of 16.
+Tagging tasks: pretrained MiniLM, 1,500 sentences for training. Every cell is the module ``NeuronSelection`` with its
+defaults, judged but not saved, and a file of its own: what is complete is not run again.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer, seed_everything
+
+from toolkit.configuration import user_errors
+from toolkit.data import TaskData
+from toolkit.evaluation import cost
+from toolkit.modules.fine_tuning import FineTuning
+from toolkit.modules.neuron_selection import NeuronSelection, Selection
+
+TASKS = ("upos", "chunking", "ner", "sst2", "mrpc", "cola", "rte", "qnli", "stsb")
+TAGGING = ("upos", "xpos", "chunking", "ner")
+
+
+def select(task: str, seed: int, folder: Path, selection: Selection) -> dict[str, Any]:
+    """Fine-tune if it is a sentence task, select, judge."""
+    seed_everything(seed, verbose=False)
+    limits: dict[str, Any] = {"limit_train": 1500} if task in TAGGING else {"limit_train": 2000, "max_length": 64}
+    data = TaskData(task, batch_size=16, split_seed=seed, **limits)
+    reference = folder / f"{task}-reference-{seed}"
+    if task not in TAGGING and not (reference / "config.json").is_file():
+        module = FineTuning(data.task)
+        trainer = Trainer(
+            max_epochs=3, precision="bf16-mixed", gradient_clip_val=1.0, logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, use_distributed_sampler=False,
+        )  # fmt: skip
+        trainer.fit(module, datamodule=data)
+        module.network.save_pretrained(reference)
+        data.tokenizer.save_pretrained(reference)
+    started = time.perf_counter()
+    module = NeuronSelection(data.task, selection=selection)
+    network, extras = module.select(data, folder / f"{task}-{seed}", reference)
+    shutil.rmtree(folder / f"{task}-{seed}")
+    return extras["neurons"] | {
+        "seconds": time.perf_counter() - started,
+        "parameters": cost.num_parameters(network),
+        "macs": cost.macs(network),
+        "full_macs": cost.macs(module.network),
+    }
+
+
+def main() -> None:
+    """Run the grid and print the table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--faithful", action="store_true", help="the authors' procedure in place of ours")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    cells: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for seed in options.seeds:
+        for task in options.tasks:
+            kind = "faithful" if options.faithful else "neurons"
+            file = options.folder / f"{task}-{kind}-{seed}.json"
+            if not file.is_file():
+                with user_errors():
+                    cell = select(task, seed, options.folder, Selection(faithful=options.faithful))
+                file.write_text(json.dumps(cell), encoding="utf-8")
+                print(task, seed, {key: cell[key] for key in ("kept", "share", "oracle", "retention")}, flush=True)
+            cells[task].append(json.loads(file.read_text(encoding="utf-8")))
+    print("| task | metric | oracle | neurons | share | layers | kept of the oracle | MACs |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for task, found in cells.items():
+        kept = "/".join(str(cell["kept"]) for cell in found)
+        layers = "/".join(f"0-{max(cell['layers'])}" for cell in found)
+        numbers = [
+            f"{100 * statistics.mean(cell['oracle'] for cell in found):.1f}",
+            kept,
+            f"{statistics.mean(cell['share'] for cell in found):.1%}",
+            layers,
+            f"{statistics.mean(cell['retention'] for cell in found):.1%}",
+            f"{statistics.mean(cell['macs'] / cell['full_macs'] for cell in found) - 1:+.0%}",
+        ]
+        print(f"| {task} | {found[0]['metric'].replace('_', ' ')} | {' | '.join(numbers)} |")
+
+
+if __name__ == "__main__":
+    main()
