@@ -2,7 +2,8 @@
 
     TOOLKIT_DATA=… python tests/benchmarks/neuron_table.py runs/neurons [--tasks upos sst2] [--seeds 0 1 2]
 
-Sentence tasks: MiniLM is fine-tuned first on at most 2,000 sentences of at most 64 tokens, 3 epochs in batches of 16.
+Sentence tasks: MiniLM is fine-tuned first on at most 2,000 sentences of at most 64 tokens, 3 epochs in batches of 16;
+at most 1,000 sentences decide, and as many are judged.
 Tagging tasks: pretrained MiniLM, 1,500 sentences for training. Every cell is the module ``NeuronSelection`` with its
 defaults, judged but not saved, and a file of its own: what is complete is not run again.
 """
@@ -31,7 +32,9 @@ TAGGING = ("upos", "xpos", "chunking", "ner")
 def select(task: str, seed: int, folder: Path, selection: Selection) -> dict[str, Any]:
     """Fine-tune if it is a sentence task, select, judge."""
     seed_everything(seed, verbose=False)
-    limits: dict[str, Any] = {"limit_train": 1500} if task in TAGGING else {"limit_train": 2000, "max_length": 64}
+    limits: dict[str, Any] = (
+        {"limit_train": 1500} if task in TAGGING else {"limit_train": 2000, "limit_eval": 1000, "max_length": 64}
+    )
     data = TaskData(task, batch_size=16, split_seed=seed, **limits)
     reference = folder / f"{task}-reference-{seed}"
     if task not in TAGGING and not (reference / "config.json").is_file():

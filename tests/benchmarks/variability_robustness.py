@@ -2,7 +2,7 @@
 
     TOOLKIT_DATA=… python tests/benchmarks/variability_robustness.py runs/robustness [--tasks mrpc sst2]
 
-The hidden states of a task's training sentences (at most 6,000; tagging: 2,000) are extracted once. Then ν is computed
+The hidden states of a task's training sentences (at most 3,000; tagging: 1,000) are extracted once. Then ν is computed
 on parts of them: 10 % and 1 % of the rows, and two-class tasks cut to class ratios of 1:10 and 1:100; ten draws each.
 Printed are Spearman's correlation of the profile over the layers with the full one, and by how many layers the lowest
 one moved.
@@ -21,7 +21,7 @@ from toolkit.models.encoder import load_network
 from toolkit.statistics.features import Features, extract_features
 from toolkit.statistics.variability import ClassVariability
 
-TASKS = {"cola": 6000, "sst2": 6000, "mrpc": 6000, "rte": 6000, "qnli": 6000, "upos": 2000, "chunking": 2000}
+TASKS = {"cola": 3000, "sst2": 3000, "mrpc": 3000, "rte": 3000, "qnli": 3000, "upos": 1000, "chunking": 1000}
 DRAWS = 10
 
 

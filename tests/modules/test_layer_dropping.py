@@ -1,5 +1,6 @@
 """Layer dropping: what is chosen, what is frozen, and that a checkpoint rebuilds it."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from transformers import AlbertConfig, AlbertModel, AutoTokenizer
 
 from toolkit.data import TaskData
 from toolkit.models.encoder import transformer_blocks
@@ -91,6 +93,7 @@ def test_baselines_that_keep_everything_and_train_a_part(make: Callable[..., Lay
         ({"score": "similarity", "strategy": "window", "keep": 2}, "needs a best layer"),
         ({"strategy": "run", "keep": 2}, "model.score=influence"),
         ({"tolerance": -0.1}, "must not be negative"),
+        ({"score": "probe", "tolerance": 1.5}, "model.tolerance is 1.5"),
     ],
 )
 def test_options_that_contradict_each_other(
@@ -161,6 +164,50 @@ def test_checkpoint_rebuilds_the_architecture(
     other_plan.adopt(LayerPlan(num_blocks=4, kept=(0,), trained=(0,)))
     with pytest.raises(ValueError, match="keeps the blocks 0 1 2, but 0 were kept"):
         make_trainer().test(other_plan, datamodule=data, ckpt_path=keeper.best_model_path, verbose=False)
+
+
+def test_checkpoints_of_something_else_are_refused(make: Callable[..., LayerDropping]) -> None:
+    with pytest.raises(ValueError, match="which blocks were kept"):
+        make().on_load_checkpoint({"state_dict": {}})
+    module = make(strategy="bottom", keep=1)
+    module.adopt(module.choose(None))
+    checkpoint: dict[str, Any] = {"loops": {"fit_loop": {"epoch_loop.batch_progress": {"is_last_batch": True}}}}
+    module.on_save_checkpoint(checkpoint)
+    fresh = make(strategy="bottom", keep=1)
+    fresh.on_load_checkpoint(checkpoint)
+    assert fresh.plan == module.plan
+    checkpoint["layers"]["of"] = 6
+    with pytest.raises(ValueError, match="for 6 blocks, the network had 4"):
+        make().on_load_checkpoint(checkpoint)
+
+
+def test_blocks_that_share_their_weights_cannot_be_frozen(data: TaskData, tiny_network: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_network)
+    config = AlbertConfig(
+        vocab_size=len(tokenizer), embedding_size=8, hidden_size=16, num_hidden_layers=3, num_attention_heads=2,
+        intermediate_size=32, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    AlbertModel(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    for strategy in ("window", "window_top", "train_top"):
+        with pytest.raises(ValueError, match="shares its weights"):
+            LayerDropping(data.task, str(tmp_path), strategy=strategy, keep=1)
+    module = LayerDropping(data.task, str(tmp_path), strategy="bottom", keep=1)
+    with pytest.raises(ValueError, match="shares its weights"):
+        module.adopt(LayerPlan(num_blocks=3, kept=(0, 1), trained=(1,)))
+    assert module.network.config.num_hidden_layers == 3
+    module.adopt(module.choose(None))
+    assert module.network.config.num_hidden_layers == 1
+
+
+def test_numbers_that_json_lacks_come_back(tmp_path: Path) -> None:
+    written = profile(variability=(math.inf, 4.0, 3.9, 2.0, 3.0), probe=(math.nan, 0.6, 0.6, 0.9, 0.8))
+    written.write(tmp_path / "layers.json")
+    read = LayerProfile.read(tmp_path / "layers.json")
+    assert read.variability == written.variability
+    assert read.probe is not None
+    assert math.isnan(read.probe[0])
+    assert repr(read) == repr(written)
 
 
 def test_training_without_a_choice_says_what_to_do(

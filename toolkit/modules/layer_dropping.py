@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from transformers import PreTrainedModel
 
 from toolkit.evaluation import cost
 from toolkit.models.encoder import transformer_blocks
@@ -93,7 +94,14 @@ class LayerDropping(FineTuning):
             )
         if tolerance < 0:
             raise ValueError(f"model.tolerance must not be negative, but got {tolerance}; 0.05 means within 5 %.")
-        transformer_blocks(self.network)  # An error for what is no stack of blocks, before any statistics are taken.
+        if score == "probe" and tolerance >= 1:
+            raise ValueError(
+                f"model.tolerance is {tolerance}, but a probe can lose less than all of its score; 0.05 means 5 %."
+            )
+        blocks = transformer_blocks(self.network)  # What is no stack of blocks is refused before any statistics.
+        freezes = strategy in ("window", "window_top") or strategy.startswith("train_")
+        if freezes and len(blocks) != self.num_blocks:
+            raise ValueError(_shared(self.network))
         self.score = score
         self.strategy = strategy
         self.keep = keep
@@ -174,22 +182,20 @@ class LayerDropping(FineTuning):
             plan: For the network as it was loaded.
 
         Raises:
-            ValueError: If a plan was applied before, or is for another number of blocks.
+            ValueError: If a plan was applied before, is for another number of blocks, or cannot be carried out on this
+                network. Nothing has changed then.
         """
         if self.plan is not None or plan.num_blocks != self.num_blocks:
             raise ValueError(
                 f"The plan is for {plan.num_blocks} blocks, the network had {self.num_blocks}"
                 + (" and was truncated before." if self.plan is not None else ".")
             )
+        if not plan.trains_embeddings and len(transformer_blocks(self.network)) != self.num_blocks:
+            raise ValueError(_shared(self.network))
         full = cost.training_macs(self.network)
         keep_layers(self.network, plan.kept)
         if not plan.trains_embeddings:
-            blocks = list(transformer_blocks(self.network))
-            if len(blocks) != len(plan.kept):
-                raise ValueError(
-                    f"{type(self.network).__name__} shares its weights between blocks, so that single blocks cannot be "
-                    "frozen; choose model.strategy=drop."
-                )
+            blocks = transformer_blocks(self.network)
             self.network.base_model.requires_grad_(False)
             trained = [block for number, block in zip(plan.kept, blocks, strict=True) if number in plan.trained]
             # What stands between the last block and the head learns with the head.
@@ -240,17 +246,22 @@ class LayerDropping(FineTuning):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put what was decided into the checkpoint."""
         if self.plan is not None:
-            checkpoint["layers"] = {"kept": list(self.plan.kept), "trained": list(self.plan.trained)}
+            checkpoint["layers"] = {
+                "kept": list(self.plan.kept), "trained": list(self.plan.trained), "of": self.plan.num_blocks
+            }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Rebuild the architecture before its weights are loaded.
 
         Raises:
-            ValueError: If other blocks were kept already than those of the checkpoint.
+            ValueError: If the checkpoint is of no layer dropping, or of a network of another depth, or if other blocks
+                were kept already than those of the checkpoint.
         """
+        stored = checkpoint.get("layers")
+        if stored is None:
+            raise ValueError("The checkpoint does not say which blocks were kept; give one of a layer dropping.")
         super().on_load_checkpoint(checkpoint)
-        stored = checkpoint["layers"]
-        plan = LayerPlan(num_blocks=self.num_blocks, kept=tuple(stored["kept"]), trained=tuple(stored["trained"]))
+        plan = LayerPlan(num_blocks=stored["of"], kept=tuple(stored["kept"]), trained=tuple(stored["trained"]))
         if self.plan is None:
             self.adopt(plan)
         elif self.plan != plan:
@@ -263,6 +274,13 @@ def _scores_of_probes(scores: tuple[float, ...] | None) -> tuple[float, ...]:
     if scores is None:
         raise ValueError("The profile has no probes; take it with probe=True.")
     return scores
+
+
+def _shared(network: PreTrainedModel) -> str:
+    return (
+        f"{type(network).__name__} shares its weights between blocks, so that single blocks cannot be frozen; choose "
+        "model.strategy=drop."
+    )
 
 
 def _numbers(blocks: Any) -> str:

@@ -48,7 +48,7 @@ class Profiling:
 
     def __post_init__(self) -> None:
         if self.bins < 2:
-            raise ValueError(f"statistics.bins is {self.bins}, but classes are needed: at least 2.")
+            raise ValueError(f"model.statistics.bins is {self.bins}, but classes are needed: at least 2.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,10 +231,11 @@ def _plain(value: Any) -> Any:
 
 
 def _frozen(name: str, value: Any) -> Any:
-    """Lists as tuples, and null in them as what it stood for: classes that cannot be told apart."""
+    """Lists as tuples, and null in them as what it stood for: classes that cannot be told apart, or no number."""
     if isinstance(value, list):
-        return tuple(_frozen(name, part) for part in value)
-    return math.inf if value is None and name == "variability" else value
+        missing = math.inf if name == "variability" else math.nan
+        return tuple(missing if part is None else _frozen(name, part) for part in value)
+    return value
 
 
 def _with_bars(values: Sequence[float]) -> list[str]:
