@@ -29,9 +29,8 @@ class LayerDroppingRecipe(CompressionRecipe):
                 self.model.network, self.model.network_name, self.model.statistics, probe=self.model.score == "probe"
             )
             show(profile)
-        plan = self.model.choose(profile)
+        self.model.adopt(self.model.choose(profile))  # What cannot be cut is refused before anything is trained.
         reference = self.train_reference(experiment)
-        self.model.adopt(plan)
         return experiment.report(reference, experiment.train(self.model, self.name or "layer_dropping"))
 
 

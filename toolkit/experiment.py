@@ -197,10 +197,11 @@ class Experiment:
                 raise
             if is_first_process():
                 profile.write(file)
-                for left in ("statistics.ckpt", "features-train", "features-dev"):
-                    shutil.rmtree(self.output / left, ignore_errors=True)
-                    (self.output / left).unlink(missing_ok=True)
-        profile = LayerProfile.read(file)
+        else:  # Written and read again it is the same; other processes may come here before it is written.
+            profile = LayerProfile.read(file)
+        if is_first_process():
+            for left in (*self.output.glob("statistics.ckpt*"), *self.output.glob("features-*")):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         if is_first_process() and not (self.output / "similarity.png").is_file():
             if find_spec("matplotlib") is None:
                 rank_zero_warn(

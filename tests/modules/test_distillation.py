@@ -31,7 +31,7 @@ def test_layers_match_at_both_ends() -> None:
 def test_hidden_states_of_padding_do_not_count() -> None:
     mask = torch.tensor([[1, 1, 0]])
     student = (torch.zeros(1, 3, 2),) * 2
-    teacher = tuple(torch.tensor([[[1.0, 1.0], [1.0, 1.0], [99.0, 99.0]]]) for _ in range(3))
+    teacher = tuple(torch.tensor([[[1.0, 1.0], [1.0, 1.0], [99.0, 99.0]]]) for _ in range(2))
     assert hidden_states_loss(student, teacher, mask).item() == 1
     with pytest.raises(ValueError, match="hidden_weight=0"):
         hidden_states_loss(student, (torch.zeros(1, 3, 5),), mask)

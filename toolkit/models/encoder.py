@@ -178,7 +178,7 @@ def max_positions(config: PreTrainedConfig) -> int | None:
     positions: int | None = getattr(config, "max_position_embeddings", None)
     if positions is not None and any(family in config.model_type for family in ("roberta", "camembert", "mpnet")):
         return positions - (config.pad_token_id or 0) - 1
-    return positions
+    return positions if positions is not None and positions > 0 else None  # XLNet says -1
 
 
 def prunable_weights(network: PreTrainedModel, targets: str = ".*") -> dict[str, nn.Parameter]:

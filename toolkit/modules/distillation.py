@@ -87,7 +87,7 @@ def hidden_states_loss(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...],
 
     Args:
         student: Hidden states of all layers, each ``(B, T, D)``.
-        teacher: Those of the teacher, perhaps of more or fewer layers (:func:`matching_layers`).
+        teacher: Those that they learn from, as many.
         mask: ``(B, T)``, 1 for a valid token.
 
     Returns:
@@ -102,9 +102,7 @@ def hidden_states_loss(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...],
             "can't be compared; set model.distillation.hidden_weight=0 to learn from the logits alone."
         )
     valid = mask.bool()
-    layers = matching_layers(len(student), len(teacher))
     losses = [
-        F.mse_loss(mine[valid].float(), teacher[layer][valid].float())
-        for mine, layer in zip(student, layers, strict=True)
+        F.mse_loss(mine[valid].float(), other[valid].float()) for mine, other in zip(student, teacher, strict=True)
     ]
     return torch.stack(losses).mean()

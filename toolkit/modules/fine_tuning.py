@@ -21,7 +21,7 @@ from toolkit.data.task_data import TaskData
 from toolkit.data.tokenization import fingerprint
 from toolkit.metrics import task_metrics
 from toolkit.models.encoder import load_network, load_tokenizer
-from toolkit.modules.distillation import Distillation, hidden_states_loss, logits_loss
+from toolkit.modules.distillation import Distillation, hidden_states_loss, logits_loss, matching_layers
 from toolkit.tasks import Task
 
 IGNORED = -100  # The label of tokens that carry none, as in transformers.
@@ -190,9 +190,15 @@ class FineTuning(LightningModule):
             soft = logits_loss(student, target, self.distillation.temperature, kind)  # type: ignore[arg-type]
             loss = (1 - self.distillation.weight) * loss + self.distillation.weight * soft
             if hidden:
-                states = hidden_states_loss(output.hidden_states, guide.hidden_states, inputs["attention_mask"])
+                layers = self.teacher_layers(len(output.hidden_states), len(guide.hidden_states))
+                learnt = tuple(guide.hidden_states[layer] for layer in layers)
+                states = hidden_states_loss(output.hidden_states, learnt, inputs["attention_mask"])
                 loss = loss + self.distillation.hidden_weight * states
         return loss
+
+    def teacher_layers(self, student: int, teacher: int) -> list[int]:
+        """Teacher's layer that each of the student's learns from, where hidden states are distilled."""
+        return matching_layers(student, teacher)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Score a batch of the dev set."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from transformers import PreTrainedModel
 
@@ -193,7 +193,10 @@ class LayerDropping(FineTuning):
         if not plan.trains_embeddings and len(transformer_blocks(self.network)) != self.num_blocks:
             raise ValueError(_shared(self.network))
         full = cost.training_macs(self.network)
-        keep_layers(self.network, plan.kept)
+        if len(plan.kept) < plan.num_blocks:
+            keep_layers(self.network, plan.kept)
+        elif self.strategy in ("drop", "window", "run"):
+            rank_zero_warn(f"No block is dropped: {self.score} wants all {plan.num_blocks}. Give a smaller model.keep.")
         if not plan.trains_embeddings:
             blocks = transformer_blocks(self.network)
             self.network.base_model.requires_grad_(False)
@@ -211,6 +214,12 @@ class LayerDropping(FineTuning):
             f"{_numbers(plan.trained)}; a training step costs "
             f"{self.training_macs['chosen'] / self.training_macs['full']:.0%} of full fine-tuning's multiplications"
         )
+
+    def teacher_layers(self, student: int, teacher: int) -> list[int]:
+        """Each layer that stayed learns from the same layer of a teacher of the original depth."""
+        if self.plan is None or teacher != self.plan.num_blocks + 1:
+            return super().teacher_layers(student, teacher)
+        return [0, *(block + 1 for block in self.plan.kept)]
 
     def setup(self, stage: str) -> None:
         """Apply a plan that needs no statistics."""
@@ -238,8 +247,8 @@ class LayerDropping(FineTuning):
         return {
             "blocks": f"{_numbers(self.plan.kept)} of {self.plan.num_blocks}",
             "blocks_trained": _numbers(self.plan.trained),
-            "training_macs": self.training_macs["chosen"],
-            "training_cost": self.training_macs["chosen"] / self.training_macs["full"],
+            "training_step": f"{self.training_macs['chosen'] / self.training_macs['full']:.1%} of a full one's MACs",
+            "training_macs": self.training_macs,
             "layers": {"kept": self.plan.kept, "trained": self.plan.trained, "of": self.plan.num_blocks},
         }
 

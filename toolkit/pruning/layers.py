@@ -202,11 +202,12 @@ def select_highest(scores: Sequence[float], keep: int) -> LayerPlan:
 
 
 def select_falling(scores: Sequence[float], keep: int) -> LayerPlan:
-    r"""Keep the blocks that lower a score of layers most.
+    r"""Keep the bottom block, and the blocks that lower a score of layers most.
 
     Block b contributes :math:`\log s_b - \log s_{b+1}`: what it does to class variability, or to any positive score of
     which lower is better. Where the score falls up to its lowest layer l* and rises above, ``keep = l*`` truncates
-    there; fewer drop the blocks that contribute least, more keep those that harm least.
+    there; fewer drop the blocks that contribute least, more keep those that harm least. The bottom block stays whatever
+    the scores: it makes words in context of the embeddings, which other blocks were never trained to read.
 
     Args:
         scores: Of the layers 0 … B, positive; infinite where classes cannot be told apart.
@@ -216,7 +217,7 @@ def select_falling(scores: Sequence[float], keep: int) -> LayerPlan:
         ValueError: If a score is not positive, or `keep` is out of range.
 
     Example:
-        >>> select_falling([8.0, 4.0, 3.9, 1.0, 2.0], keep=2).kept
+        >>> select_falling([4.0, 8.0, 3.9, 1.0, 2.0], keep=2).kept
         (0, 2)
     """
     if not all(score > 0 for score in scores):
@@ -225,7 +226,7 @@ def select_falling(scores: Sequence[float], keep: int) -> LayerPlan:
     gains = [
         0.0 if below == above else math.log(below) - math.log(above) for below, above in itertools.pairwise(scores)
     ]
-    return select_highest(gains, keep)
+    return select_highest([math.inf, *gains[1:]], keep)
 
 
 def select_redundant(similarity: Sequence[Sequence[float]], keep: int) -> LayerPlan:

@@ -121,7 +121,7 @@ class LayerProfile:
             raise ValueError(f"{file} is no profile of layers; delete it to collect it again.") from error
 
     def __rich__(self) -> Group:
-        table = Table(title=f"{self.network} on {self.task}, {self.rows:,} rows", title_justify="left")
+        table = Table(title=Text(f"{self.network} on {self.task}, {self.rows:,} rows"), title_justify="left")
         table.add_column("layer", justify="right", no_wrap=True)
         columns = {"variability": self.variability, "influence": (math.nan, *self.influence)}
         columns["CKA below"] = (math.nan, *(self.similarity[b][b + 1] for b in range(self.num_blocks)))
