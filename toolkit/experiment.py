@@ -260,6 +260,10 @@ class Experiment:
         """
         report = Report(rows)
         if is_first_process():
+            if (self.output / "report.json").is_file():
+                written = Report.read(self.output)
+                if [replace(row, latency_ms=None) for row in written.rows] == list(rows):
+                    return written
             networks = [storage.load(self._folders[row.name]) for row in rows]
             for network in networks:
                 torch.nn.Module.to(network, self._device())

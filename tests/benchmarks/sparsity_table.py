@@ -12,7 +12,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from running import folder_name, last_row
+from toolkit.configuration import user_errors
+from toolkit.evaluation.report import Report, Row
+from toolkit.recipe import load
 
 DATA: dict[str, dict[str, Any]] = {"mrpc": {}, "sst2": {"limit_train": 3000}}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -21,6 +23,15 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "RPP, Adam's metric": ("proximal_pruning", {}),
     "RPP, Euclidean (paper)": ("proximal_pruning", {"model.metric": "euclidean", "model.interval": 1}),
 }
+
+
+def last_row(recipe: str, output: Path, overrides: dict[str, Any]) -> Row:
+    """The last row of a run's report, from its folder if it is complete."""
+    if (output / "report.json").is_file():
+        return Report.read(output).rows[-1]
+    with user_errors():
+        row: Row = load(recipe, output=output, resume=True, **overrides).run().rows[-1]
+        return row
 
 
 def main() -> None:
@@ -42,9 +53,10 @@ def main() -> None:
             for sparsity in options.sparsities:
                 for method in options.methods:
                     recipe, overrides = METHODS[method]
+                    name = "".join(letter if letter.isalnum() else "-" for letter in method.lower())
                     row = last_row(
                         recipe,
-                        options.folder / f"{task}-{folder_name(method)}-{round(100 * sparsity)}-{seed}",
+                        options.folder / f"{task}-{name}-{round(100 * sparsity)}-{seed}",
                         shared | overrides | {"model.sparsity": sparsity, "reference": dense / "model"},
                     )
                     scores[task, method, sparsity].append(row.scores[metric])

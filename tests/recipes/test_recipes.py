@@ -23,7 +23,7 @@ from toolkit.recipe import load
 from toolkit.statistics.profile import LayerProfile
 
 PRUNED = {"proximal_pruning": ["model"], "magnitude_pruning": ["model"], "quickstart": ["model", "magnitude"]}
-SMALLER = {"layer_dropping": ["model"]}
+SMALLER = {"layer_dropping": ["model"], "neuron_selection": ["model"]}
 NEEDED = {
     "layer_dropping": {"model.keep": 1},
     "layer_analysis": {"data.limit_train": 60},
