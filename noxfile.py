@@ -49,20 +49,20 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
-    install(session, "types", package=".")
+    install(session, "types", package=".[plots]")
     session.run("mypy")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation into ``site/``; a warning is an error."""
-    install(session, "docs", package=".")
+    install(session, "docs", package=".[plots]")
     session.run("sphinx-build", "-W", "--keep-going", "docs", "site")
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what a pruning step costs beside a plain one; prints ratios of one run and writes JSON."""
+    """Measure what pruning steps, statistics, features and selection cost; prints ratios and writes JSON."""
     install(session, "tests", package=".[demo]")
     Path("runs").mkdir(exist_ok=True)
     session.run("pytest", "-m", "benchmark", "-s", "tests/benchmarks", *session.posargs)
