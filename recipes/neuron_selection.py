@@ -19,6 +19,13 @@ class NeuronSelectionRecipe(CompressionRecipe):
 
     model: NeuronSelection
 
+    def __post_init__(self) -> None:
+        if self.data.dev == "official" and not self.model.selection.faithful:
+            raise ValueError(
+                "data.dev=official would select neurons on the very set that they are judged on; leave it out, or set "
+                "model.selection.faithful=true to do as the authors' code does."
+            )
+
     def run(self) -> Report:
         """Fine-tune the uncompressed reference, extract hidden states, select, deploy."""
         experiment = self.experiment()
@@ -28,8 +35,9 @@ class NeuronSelectionRecipe(CompressionRecipe):
             lambda: self.model.select(self.data, experiment.output, folder, self.trainer),
             self.name or "neuron_selection",
         )
+        report = experiment.report(reference, selected)
         show(stages_table(selected.extras["neurons"], self.data.task.metrics[0]))
-        return experiment.report(reference, selected)
+        return report
 
 
 recipe = NeuronSelectionRecipe

@@ -143,12 +143,17 @@ class Experiment:
         if (target / "row.json").is_file():
             rank_zero_info(f"{name}: complete already, in {target}")
             return read_row(target)
-        network, extras = make()
-        strategy = self.trainer(logger=False, callbacks=[]).strategy
-        if is_first_process():
-            torch.nn.Module.to(network, strategy.root_device)
-            self._save(network, name, target, extras)
-        strategy.barrier()
+        try:
+            network, extras = make()
+        except Exception:
+            self._discard_if_empty()
+            raise
+        torch.nn.Module.to(network, self._device())
+        if (
+            not is_first_process()
+        ):  # Nothing may wait for it: where all stages were complete, no process group is there.
+            return self._row(network, name, extras)
+        self._save(network, name, target, extras)
         return read_row(target)
 
     def measure(self, folder: Path, name: str) -> Row:

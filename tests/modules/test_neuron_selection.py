@@ -58,6 +58,33 @@ def test_selected_neurons_are_deployed(
     assert table.row_count == 4
 
 
+def test_a_network_that_differs_from_the_probe_is_refused(
+    data: TaskData,
+    tiny_network: Path,
+    quiet_trainer: Callable[..., Trainer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A bias that is off moves no correlation and few labels, and is an error all the same."""
+    module = NeuronSelection(data.task, str(tiny_network), fine_tune=False, selection=FAST)
+    deploy = NeuronSelection._deploy
+
+    def with_another_bias(*args: Any) -> PreTrainedModel:
+        network = deploy(*args)
+        network.classifier.bias.data += 0.3
+        return network
+
+    monkeypatch.setattr(NeuronSelection, "_deploy", with_another_bias)
+    with pytest.raises(RuntimeError, match="differ on 1[0-9] of 1[0-9] rows"):
+        module.select(data, tmp_path, tmp_path, quiet_trainer)
+
+
+def test_an_oracle_that_knows_nothing_is_shown() -> None:
+    stage = {"name": "oracle", "neurons": 4, "layers": [0], "dev": 0.0, "test": None, "used": True}
+    for loss in (None, float("nan")):  # As JSON has it, and as it was.
+        assert stages_table({"total": 4, "stages": [stage | {"loss": loss}]}, "f1").row_count == 1
+
+
 def test_selection_is_the_same_to_the_bit(
     data: TaskData, tiny_network: Path, quiet_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:

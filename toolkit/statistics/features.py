@@ -205,7 +205,11 @@ class _Writer:
         if not largest <= float(np.finfo(self._states.dtype).max):
             raise OverflowError(
                 f"a hidden state of size {largest} does not fit {self._states.dtype}; "
-                + ("give dtype='float32'." if np.isfinite(largest) else "check the network's weights.")
+                + (
+                    "give dtype='float32' (of a recipe: model.features_dtype=float32)."
+                    if np.isfinite(largest)
+                    else "check the network's weights."
+                )
             )
         dtype = torch.float16 if self._states.dtype == np.float16 else torch.float32
         rows = batch.rows.transpose(0, 1).to(dtype, memory_format=torch.contiguous_format)  # (R, L, D)
