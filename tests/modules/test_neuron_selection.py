@@ -75,7 +75,7 @@ def test_a_network_that_differs_from_the_probe_is_refused(
         return network
 
     monkeypatch.setattr(NeuronSelection, "_deploy", with_another_bias)
-    with pytest.raises(RuntimeError, match="differ on 1[0-9] of 1[0-9] rows"):
+    with pytest.raises(RuntimeError, match=r"differ on 1[0-9] of 1[0-9] rows"):
         module.select(data, tmp_path, tmp_path, quiet_trainer)
 
 
