@@ -35,8 +35,8 @@ from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
 from toolkit.data.tokenization import fingerprint as fingerprint_of
-from toolkit.evaluation import cost
-from toolkit.evaluation.evaluate import evaluate
+from toolkit.evaluation import costs
+from toolkit.evaluation.judging import evaluate
 from toolkit.evaluation.report import Report, Row
 from toolkit.models import storage
 from toolkit.models.encoder import (
@@ -177,7 +177,7 @@ class Experiment:
             raise
         self._folders[name] = folder
         torch.nn.Module.to(network, self._device())
-        return replace(self._row(network, name, {}), bytes=cost.bytes_on_disk(folder))
+        return replace(self._row(network, name, {}), bytes=costs.bytes_on_disk(folder))
 
     def profile(self, network: PreTrainedModel, name: str, options: Profiling, *, probe: bool = False) -> LayerProfile:
         """Look at the layers of a network, unless an earlier attempt did; write ``layers.json`` and the figures.
@@ -273,7 +273,7 @@ class Experiment:
             for network in networks:
                 torch.nn.Module.to(network, self._device())
             length = min([LENGTH, *(max_positions(network.config) or LENGTH for network in networks)])
-            times = cost.latencies(networks, length=length)
+            times = costs.latencies(networks, length=length)
             report = Report(tuple(replace(row, latency_ms=time) for row, time in zip(rows, times, strict=True)))
             report.write(self.output)
         return report
@@ -331,7 +331,7 @@ class Experiment:
             example={key: value[:4] for key, value in example.items()},
             overwrite=True,  # An attempt may have ended between the saving and the row.
         )
-        row = replace(row, bytes=cost.bytes_on_disk(target))
+        row = replace(row, bytes=costs.bytes_on_disk(target))
         write_text(target / "row.json", json.dumps(Report((row,)).to_json(), indent=2))
 
     def _row(self, network: PreTrainedModel, name: str, extras: Mapping[str, Any]) -> Row:
@@ -343,11 +343,11 @@ class Experiment:
             task=self.data.task.name,
             seed=self.seed,
             scores=evaluate(network, self.data),
-            parameters=cost.num_parameters(network),
-            nonzero_parameters=cost.num_nonzero(network),
+            parameters=costs.num_parameters(network),
+            nonzero_parameters=costs.num_nonzero(network),
             sparsity=sparsity(weights) if weights else 0.0,
             total_sparsity=sparsity(dict(network.named_parameters())),
-            macs=cost.macs(network, length=length),
+            macs=costs.macs(network, length=length),
             extras=dict(extras),
         )
 

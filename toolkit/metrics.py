@@ -7,17 +7,37 @@ constant predictions is not 0, its Pearson correlation of them is NaN with a war
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.data import dim_zero_cat
 
-from toolkit.tasks import Task
+from toolkit.tasks import Kind
 
 
-def task_metrics(task: Task, **kwargs: Any) -> MetricCollection:
+class Scored(Protocol):
+    """What scoring needs to know of a task: its name, kind, metrics, and the names of its label ids."""
+
+    @property
+    def name(self) -> str:
+        """Of the task."""
+
+    @property
+    def kind(self) -> Kind:
+        """What it predicts."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """By name, the first of them the one that tables are ordered by."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the label ids."""
+
+
+def task_metrics(task: Scored, **kwargs: Any) -> MetricCollection:
     """Make the metrics of a task, under their names in its table.
 
     All of them are updated by ``update(predictions, targets)``. Classification: logits (B, C) and label ids (B,).

@@ -18,7 +18,7 @@ from lightning import Trainer, seed_everything
 
 from toolkit.configuration import user_errors
 from toolkit.data import TaskData
-from toolkit.evaluation.evaluate import evaluate
+from toolkit.evaluation.judging import evaluate
 from toolkit.models.encoder import load_network
 from toolkit.modules.layer_dropping import LayerDropping
 from toolkit.statistics.profile import LayerProfile, profile_layers

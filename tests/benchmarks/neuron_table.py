@@ -21,7 +21,7 @@ from lightning import Trainer, seed_everything
 
 from toolkit.configuration import user_errors
 from toolkit.data import TaskData
-from toolkit.evaluation import cost
+from toolkit.evaluation import costs
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.neuron_selection import NeuronSelection, Selection
 
@@ -52,9 +52,9 @@ def select(task: str, seed: int, folder: Path, selection: Selection) -> dict[str
     shutil.rmtree(folder / f"{task}-{seed}")
     return extras["neurons"] | {
         "seconds": time.perf_counter() - started,
-        "parameters": cost.num_parameters(network),
-        "macs": cost.macs(network),
-        "full_macs": cost.macs(module.network),
+        "parameters": costs.num_parameters(network),
+        "macs": costs.macs(network),
+        "full_macs": costs.macs(module.network),
     }
 
 

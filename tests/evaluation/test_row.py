@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from toolkit.evaluation.cost import Latency
+from toolkit.evaluation.costs import Latency
 from toolkit.evaluation.row import Row
 
 VALUES: dict[str, Any] = {

@@ -28,8 +28,8 @@ from transformers import (
 import toolkit
 from toolkit.data import TaskData
 from toolkit.data.tokenization import IGNORED
-from toolkit.evaluation import cost
-from toolkit.evaluation.evaluate import evaluate, predict
+from toolkit.evaluation import costs
+from toolkit.evaluation.judging import evaluate, predict
 from toolkit.models.deployment import neuron_network, special_ids
 from toolkit.models.encoder import load_network, load_tokenizer, prunable_weights
 from toolkit.models.pooling import Pooling
@@ -254,11 +254,11 @@ def test_it_is_judged_and_measured_like_any_network(name: str, tiny_network: Pat
             torch.testing.assert_close(output, expected if data.task.labels else expected[0], atol=1e-5, rtol=1e-5)
 
     dense = load_network(str(tiny_network), data.task)
-    assert cost.macs(network, length=16) < 0.6 * cost.macs(dense, length=16)  # one of two blocks
-    assert cost.latency(network, length=16, min_seconds=0.01).median > 0
-    assert cost.num_parameters(network) < cost.num_parameters(dense)
+    assert costs.macs(network, length=16) < 0.6 * costs.macs(dense, length=16)  # one of two blocks
+    assert costs.latency(network, length=16, min_seconds=0.01).median > 0
+    assert costs.num_parameters(network) < costs.num_parameters(dense)
     with pytest.raises(ValueError, match="the network has 128 positions"):
-        cost.macs(network, length=129)
+        costs.macs(network, length=129)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first", "last", None])
@@ -297,8 +297,8 @@ def test_macs_are_those_of_one_block_and_the_head(tiny_network: Path) -> None:
     one_block = neuron_network(encoder, [7, 40, 33], *head, **values)
     length, width, inner = 10, 32, 64
     block = length * (4 * width**2 + 2 * width * inner) + 2 * length**2 * width
-    assert cost.macs(one_block, length=length) == block + 3 * 2
-    assert cost.macs(neuron_network(encoder, [7, 4, 3], *head, **values), length=length) == 3 * 2
+    assert costs.macs(one_block, length=length) == block + 3 * 2
+    assert costs.macs(neuron_network(encoder, [7, 4, 3], *head, **values), length=length) == 3 * 2
 
 
 def test_special_ids(tokens: PreTrainedTokenizerFast, tokenizer: PreTrainedTokenizerFast, tiny_network: Path) -> None:

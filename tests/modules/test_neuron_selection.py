@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
-from toolkit.evaluation.evaluate import evaluate, predict
+from toolkit.evaluation.judging import evaluate, predict
 from toolkit.modules.fine_tuning import FineTuning, Training
 from toolkit.modules.neuron_selection import NeuronSelection, Selection, row_score, stages_table
 from toolkit.statistics.features import Features

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from toolkit.evaluation import cost
+from toolkit.evaluation import costs
 
 
 @pytest.fixture
 def small(tiny_network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Overrides for any recipe: tiny network, few sentences, one epoch, float32, no latency to speak of."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cost, "latencies", partial(cost.latencies, min_seconds=0.01))
+    monkeypatch.setattr(costs, "latencies", partial(costs.latencies, min_seconds=0.01))
     return {
         "seed_everything": 1,
         "data.task": "synthetic_sentiment",

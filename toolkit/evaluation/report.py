@@ -11,8 +11,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.evaluation.comparison import Comparison, compare
 from toolkit.evaluation.row import Row
+from toolkit.evaluation.side_by_side import SideBySide, side_by_side
 
 __all__ = ["Report", "Row"]
 
@@ -106,11 +106,11 @@ class Report:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
-    def _comparisons(self) -> list[Comparison]:
+    def _comparisons(self) -> list[SideBySide]:
         groups: dict[tuple[str, int | None], list[Row]] = {}
         for row in self.rows:
             groups.setdefault((row.task, row.seed), []).append(row)
-        return [compare(rows) for rows in groups.values()]
+        return [side_by_side(rows) for rows in groups.values()]
 
 
 def _replace(file: Path, text: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from toolkit.evaluation.cost import Latency
+from toolkit.evaluation.costs import Latency
 
 
 @dataclass(frozen=True, kw_only=True)

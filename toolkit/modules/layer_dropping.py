@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from transformers import PreTrainedModel
 
-from toolkit.evaluation import cost
+from toolkit.evaluation import costs
 from toolkit.models.encoder import transformer_blocks
 from toolkit.models.layers import keep_layers
 from toolkit.modules.distillation import Distillation
@@ -192,7 +192,7 @@ class LayerDropping(FineTuning):
             )
         if not plan.trains_embeddings and len(transformer_blocks(self.network)) != self.num_blocks:
             raise ValueError(_shared(self.network))
-        full = cost.training_macs(self.network)
+        full = costs.training_macs(self.network)
         if len(plan.kept) < plan.num_blocks:
             keep_layers(self.network, plan.kept)
         elif self.strategy in ("drop", "window", "run"):
@@ -207,7 +207,7 @@ class LayerDropping(FineTuning):
             for module in trained + above:
                 module.requires_grad_(True)
         self.plan = plan
-        self.training_macs = {"full": full, "chosen": cost.training_macs(self.network)}
+        self.training_macs = {"full": full, "chosen": costs.training_macs(self.network)}
         dropped = sorted(set(range(plan.num_blocks)) - set(plan.kept))
         rank_zero_info(
             f"kept blocks {_numbers(plan.kept)} of {plan.num_blocks} (dropped: {_numbers(dropped)}), trained "

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
-from toolkit.evaluation.evaluate import evaluate, predict
+from toolkit.evaluation.judging import evaluate, predict
 from toolkit.models.deployment import neuron_network
 from toolkit.models.encoder import load_network
 from toolkit.models.pooling import Pooling

@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
-from toolkit.evaluation.evaluate import Predictions, evaluate, predict, score
+from toolkit.evaluation.judging import evaluate, predict
+from toolkit.evaluation.predictions import Predictions, score
 from toolkit.models.encoder import load_network
 
 Judged = Callable[..., tuple[PreTrainedModel, TaskData]]

@@ -11,8 +11,8 @@ import transformers
 from safetensors.torch import save_file
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
-from toolkit.evaluation import cost
-from toolkit.evaluation.cost import (
+from toolkit.evaluation import costs
+from toolkit.evaluation.costs import (
     bytes_on_disk,
     latencies,
     latency,
@@ -158,7 +158,7 @@ def test_latencies_are_measured_in_turns(bert: PreTrainedModel, monkeypatch: pyt
     assert first.median > 0
     assert second.median > 0
     changes = sum(before != after for before, after in itertools.pairwise(order))
-    assert changes >= 2 * cost.TURNS
+    assert changes >= 2 * costs.TURNS
 
 
 def test_a_training_step_costs_three_forward_passes(bert: PreTrainedModel) -> None:

@@ -11,7 +11,7 @@ _NONE = "-"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SideBySide:
     """A table of text, to be drawn by whatever shows it.
 
     Args:
@@ -27,7 +27,7 @@ class Comparison:
     note: str
 
 
-def compare(rows: Sequence[Row]) -> Comparison:
+def side_by_side(rows: Sequence[Row]) -> SideBySide:
     """Lay networks on one task out beside each other, with their differences to the first, the dense one.
 
     Args:
@@ -54,7 +54,7 @@ def compare(rows: Sequence[Row]) -> Comparison:
     shown = [line for line in lines if any(cell != _NONE for cell in line[1:])]
     seed = "" if dense.seed is None else f", seed {dense.seed}"
     header = ["", *(row.name for row in rows)]
-    return Comparison(title=f"{dense.task}{seed}", header=header, lines=shown, note=_note(rows))
+    return SideBySide(title=f"{dense.task}{seed}", header=header, lines=shown, note=_note(rows))
 
 
 def _score(row: Row, dense: Row, metric: str) -> str:

@@ -4,9 +4,9 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from toolkit.evaluation.comparison import compare
-from toolkit.evaluation.cost import Latency
+from toolkit.evaluation.costs import Latency
 from toolkit.evaluation.row import Row
+from toolkit.evaluation.side_by_side import side_by_side
 
 LATENCY = Latency(median=40.0, iqr=2.0, batch=1, length=128, threads=1, device="cpu", dtype="float32")
 DENSE = Row(
@@ -26,15 +26,15 @@ DENSE = Row(
 
 def line(name: str, **changes: Any) -> list[str]:
     """Figures called `name`, of the dense network and a changed one."""
-    table = compare([DENSE, replace(DENSE, name="pruned", **changes)])
+    table = side_by_side([DENSE, replace(DENSE, name="pruned", **changes)])
     return next(cells for label, *cells in table.lines if label == name)
 
 
 def test_header_and_title() -> None:
-    table = compare([DENSE, replace(DENSE, name="pruned")])
+    table = side_by_side([DENSE, replace(DENSE, name="pruned")])
     assert table.header == ["", "dense", "pruned"]
     assert table.title == "mrpc, seed 3"
-    assert compare([replace(DENSE, seed=None)]).title == "mrpc"
+    assert side_by_side([replace(DENSE, seed=None)]).title == "mrpc"
 
 
 def test_scores_and_how_much_was_kept() -> None:
@@ -46,7 +46,7 @@ def test_scores_and_how_much_was_kept() -> None:
 
 def test_nothing_is_kept_of_nothing() -> None:
     rows = [replace(DENSE, scores={"matthews_correlation": -0.1}), replace(DENSE, scores={"matthews_correlation": 0.2})]
-    assert compare(rows).lines[0] == ["matthews_correlation", "-10.00", "20.00 (+30.00)"]
+    assert side_by_side(rows).lines[0] == ["matthews_correlation", "-10.00", "20.00 (+30.00)"]
 
 
 def test_amounts_and_their_change() -> None:
@@ -65,7 +65,7 @@ def test_latency_differs_only_beyond_its_spread() -> None:
 
 def test_latency_is_compared_only_if_measured_alike() -> None:
     other = replace(DENSE, latency_ms=replace(LATENCY, median=20.0, threads=2))
-    table = compare([DENSE, other])
+    table = side_by_side([DENSE, other])
     assert table.lines[-1] == ["latency, ms", "40 ± 2", "20 ± 2"]
     assert "measured under different conditions" in table.note
     assert "threads 1" in table.note
@@ -85,6 +85,6 @@ def test_extras_follow_and_unknown_figures_are_left_out() -> None:
             extras={"natural_sparsity": 0.123456, "list": [1]},
         ),
     ]
-    lines = compare(rows).lines
+    lines = side_by_side(rows).lines
     assert [label for label, *_ in lines] == ["parameters", "non-zero", "sparsity, prunable", "natural sparsity"]
     assert lines[-1] == ["natural sparsity", "-", "0.1235"]

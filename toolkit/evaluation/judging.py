@@ -4,7 +4,6 @@ import copy
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,35 +11,15 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
 from toolkit.evaluation.mode import evaluation_mode
-from toolkit.metrics import task_metrics
+from toolkit.evaluation.predictions import Judgement, Predictions, judgement_of
 from toolkit.tasks import Task
 
 _IGNORED = -100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """What a network says about a set, in the order of the set's rows.
-
-    N sentences, C classes, W labelled words.
-
-    Args:
-        outputs: Classification: logits ``(N, C)``; regression: values ``(N,)``; tagging: label ids ``(W,)``, and -1,
-            which is no label, for words that truncation cut off.
-        targets: Label ids or values ``(N,)``; tagging: label ids ``(W,)``.
-        index: Row of the set that each entry belongs to: ``0 … N - 1``, ``(N,)``; tagging: ``(W,)``, ascending,
-            the words of a sentence in their order.
-    """
-
-    outputs: Tensor
-    targets: Tensor
-    index: Tensor
 
 
 def evaluate(network: PreTrainedModel, data: TaskData) -> dict[str, float]:
@@ -51,33 +30,19 @@ def evaluate(network: PreTrainedModel, data: TaskData) -> dict[str, float]:
         data: The task's data.
 
     Returns:
-        Metric → score. Those of further sets carry the set's name, as in ``accuracy_mismatched``.
+        Metric → score, as `Judgement.scores` gives it.
     """
-    scores: dict[str, float] = {}
-    for split in data.splits:
-        suffix = split.removeprefix("test")
-        for metric, value in score(data.task, predict(network, data, split)).items():
-            scores[f"{metric}{suffix}"] = value
-    return scores
+    return judge(network, data).scores()
 
 
-def score(task: Task, predictions: Predictions) -> dict[str, float]:
-    """Compute every metric of a task; a metric that is not defined on the predictions is NaN.
+def judge(network: PreTrainedModel, data: TaskData) -> Judgement:
+    """Let a network predict every set that the task's results are judged on.
 
     Args:
-        task: The task, with its labels.
-        predictions: What `predict` returned.
+        network: A network with the task's head; it is left in its mode and on its device.
+        data: The task's data.
     """
-    # One process judges, also inside a distributed run: the others must not be waited for.
-    metrics = task_metrics(task, sync_on_compute=False)
-    outputs, targets = predictions.outputs, predictions.targets
-    if task.kind == "tagging":
-        words = torch.unique_consecutive(predictions.index, return_counts=True)[1].tolist()
-        outputs = pad_sequence([*torch.split(outputs, words)], batch_first=True, padding_value=0)  # (sentences, words)
-        targets = pad_sequence([*torch.split(targets, words)], batch_first=True, padding_value=_IGNORED)
-    metrics.update(outputs, targets)
-    values = metrics.compute()
-    return {name: float(values[name]) for name in task.metrics}  # the task's order; torchmetrics sorts names
+    return judgement_of(data.task, {split: predict(network, data, split) for split in data.splits})
 
 
 def predict(network: PreTrainedModel, data: TaskData, split: str) -> Predictions:
