@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from toolkit.analyses import profile
 from toolkit.modules.layer_analysis import LayerAnalysis
 from toolkit.recipe import Recipe
 from toolkit.statistics.profile import LayerProfile
@@ -19,10 +20,8 @@ class LayerAnalysisRecipe(Recipe):
 
     def run(self) -> LayerProfile:
         """Collect the statistics, draw them, and write them down."""
-        experiment = self.experiment()
-        return experiment.profile(
-            self.model.network, self.model.network_name, self.model.statistics, probe=self.model.probe
-        )
+        model = self.model
+        return profile(self.experiment(), model.network, model.network_name, model.statistics, probe=model.probe)
 
 
 recipe = LayerAnalysisRecipe

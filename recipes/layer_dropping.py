@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from toolkit.analyses import profile
 from toolkit.evaluation.report import Report
-from toolkit.experiment import show
 from toolkit.modules.layer_dropping import LayerDropping
 from toolkit.recipe import CompressionRecipe
+from toolkit.run_folder import show
 
 
 @dataclass(kw_only=True)
@@ -23,13 +24,13 @@ class LayerDroppingRecipe(CompressionRecipe):
     def run(self) -> Report:
         """Look at the layers, choose, fine-tune the uncompressed reference, drop, train at the same budget."""
         experiment = self.experiment()
-        profile = None
-        if self.model.needs_profile:
-            profile = experiment.profile(
-                self.model.network, self.model.network_name, self.model.statistics, probe=self.model.score == "probe"
+        model, layers = self.model, None
+        if model.needs_profile:
+            layers = profile(
+                experiment, model.network, model.network_name, model.statistics, probe=model.score == "probe"
             )
-            show(profile)
-        self.model.adopt(self.model.choose(profile))  # What cannot be cut is refused before anything is trained.
+            show(layers)
+        model.adopt(model.choose(layers))  # What cannot be cut is refused before anything is trained.
         reference = self.train_reference(experiment)
         return experiment.report(reference, experiment.train(self.model, self.name or "layer_dropping"))
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from toolkit.evaluation.report import Report
-from toolkit.experiment import show
 from toolkit.modules.neuron_selection import NeuronSelection, stages_table
 from toolkit.recipe import CompressionRecipe
+from toolkit.run_folder import show
 
 
 @dataclass(kw_only=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from toolkit.analyses import analyse_redundancy
 from toolkit.modules.redundancy_analysis import AnalysedNetwork
 from toolkit.probing.analysis import RedundancyAnalysis
 from toolkit.recipe import Recipe
@@ -19,7 +20,8 @@ class RedundancyAnalysisRecipe(Recipe):
 
     def run(self) -> RedundancyAnalysis:
         """Extract the features, analyse them, draw, and write everything down."""
-        return self.experiment().analyse_redundancy(self.model.network, self.model.network_name, self.model.redundancy)
+        model = self.model
+        return analyse_redundancy(self.experiment(), model.network, model.network_name, model.redundancy)
 
 
 recipe = RedundancyAnalysisRecipe

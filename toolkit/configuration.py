@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 import torch
 import transformers
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import RichProgressBar
@@ -24,10 +24,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
 
 from toolkit.catalogue import recipe_class, recipe_file, summary
-from toolkit.experiment import flatten, show
+from toolkit.run_folder import flatten, show
 
 BUILT = {"model", "data", "trainer", "name", "config"}  # Fields of a recipe that are built, not given as options.
-STRICT = {"allow_abbrev": False, "exit_on_error": False}  # A misspelt option is an error, not a guess.
+STRICT: dict[str, Any] = {"allow_abbrev": False, "exit_on_error": False}  # A misspelt option is an error, not a guess.
 
 # Warnings of libraries that say nothing to the user of a recipe.
 NOISE = (
@@ -135,15 +135,97 @@ class RecipeCLI(LightningCLI):
         run_recipe(self.recipe())
 
     def _explain(self, message: str) -> str:
-        """Shorten a parser's message and name the nearest valid option."""
-        unknown = re.search(UNKNOWN, message)
-        if unknown is None:
-            return " ".join(message.split())
-        key = next(filter(None, unknown.groups()))
         parser = self._subcommand_parsers[self.command] if self.command in self.subcommands() else self.parser
-        near = nearest(key, flatten(parser.get_defaults().as_dict()))
-        hint = f"; did you mean {near}?" if near else f"; see python -m toolkit.run recipe={self.name} --help"
-        return f"recipe {self.name} has no option {key}{hint}"
+        return explain(self.name, message, parser)
+
+
+class Resolving(RecipeCLI):
+    """The same command line without the objects: options are checked and resolved, no network is loaded."""
+
+    def _set_seed(self) -> None:
+        """Nothing is drawn."""
+
+    def instantiate_classes(self) -> None:
+        """Nothing is built."""
+
+
+class PlainCLI:
+    """The command line of a recipe that trains nothing itself and runs other recipes.
+
+    Args:
+        name: Of the recipe.
+        args: Options, ``--key=value`` each.
+
+    Raises:
+        ValueError: If an option is unknown or its value is wrong; the message names the nearest option.
+    """
+
+    def __init__(self, name: str, args: Sequence[str]) -> None:
+        self.recipe_class = recipe_class(name)
+        self.parser = ArgumentParser(
+            default_config_files=[recipe_file(name)],
+            usage=f"python -m toolkit.run recipe={name} [key=value ...]",
+            description=f"{summary(name)} Options are key=value, several at once.",
+            **STRICT,
+        )
+        self.parser.add_argument("--config", action="config", help="A file of options.")
+        self.parser.add_argument("--recipe", default=name, help="The recipe, by its name.")
+        self.parser.add_class_arguments(self.recipe_class, skip=BUILT - {"model", "data", "trainer"})
+        try:
+            self.config = self.parser.parse_args(list(args))
+        except ArgumentError as error:
+            raise ValueError(explain(name, str(error), self.parser)) from error
+
+    def recipe(self) -> Any:
+        """Build the recipe that the options describe."""
+        options = self.parser.instantiate_classes(self.config)
+        return self.recipe_class(
+            name=options.recipe,
+            config=self.parser.dump(self.config, skip_none=False, skip_validation=True),
+            **{key: value for key, value in vars(options).items() if key not in ("config", "recipe")},
+        )
+
+
+def command_line(name: str, args: Sequence[str]) -> RecipeCLI | PlainCLI:
+    """The command line of a recipe.
+
+    Args:
+        name: Of the recipe.
+        args: Options, ``--key=value`` each.
+    """
+    trains = any(field.name == "model" and field.type is not Any for field in fields(recipe_class(name)))
+    trains = trains and issubclass(get_type_hints(recipe_class(name))["model"], LightningModule)
+    return RecipeCLI(name, args) if trains else PlainCLI(name, args)
+
+
+def resolve(name: str, **overrides: Any) -> str:
+    """Every option of a recipe as YAML, without building anything.
+
+    Args:
+        name: Of the recipe.
+        overrides: Options by their dotted keys.
+
+    Raises:
+        ValueError: If there is no such recipe or option, or a value has the wrong type.
+    """
+    return Resolving(name, as_options(overrides)).resolved()
+
+
+def explain(name: str, message: str, parser: Any) -> str:
+    """Shorten a parser's message and name the nearest valid option.
+
+    Args:
+        name: Of the recipe.
+        message: Of the parser.
+        parser: Knows the options.
+    """
+    unknown = re.search(UNKNOWN, message)
+    if unknown is None:
+        return " ".join(message.split())
+    key = next(filter(None, unknown.groups()))
+    near = nearest(key, flatten(parser.get_defaults().as_dict()))
+    hint = f"; did you mean {near}?" if near else f"; see python -m toolkit.run recipe={name} --help"
+    return f"recipe {name} has no option {key}{hint}"
 
 
 def nearest(key: str, options: Mapping[str, Any]) -> str | None:
@@ -212,8 +294,11 @@ class ProgressBar(RichProgressBar):
 
 
 def run_recipe(recipe: Any) -> None:
-    """Run a recipe and print what it found."""
-    show(recipe.run())
+    """Run a recipe and print what it found; parts of it that failed make an exit status of 1."""
+    result = recipe.run()
+    show(result)
+    if getattr(result, "failures", ()):
+        raise SystemExit(1)
 
 
 @contextmanager

@@ -7,11 +7,14 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 
-from toolkit.configuration import RecipeCLI, as_options
+from toolkit.configuration import as_options, command_line
 from toolkit.data import TaskData
+from toolkit.evaluation.costs import Timing
 from toolkit.evaluation.report import Report, Row
-from toolkit.experiment import Experiment, TrainerFactory, fingerprint
+from toolkit.experiment import Experiment, TrainerFactory
+from toolkit.models.sparse_storage import Saving
 from toolkit.modules.fine_tuning import FineTuning
+from toolkit.run_folder import fingerprint
 
 
 def load(name: str, **overrides: Any) -> "Recipe":
@@ -29,7 +32,7 @@ def load(name: str, **overrides: Any) -> "Recipe":
         report = load("fine_tuning", data={"size": 64}, trainer={"max_epochs": 1}).run()
         print(report.to_markdown())
     """
-    recipe: Recipe = RecipeCLI(name, as_options(overrides)).recipe()
+    recipe: Recipe = command_line(name, as_options(overrides)).recipe()
     return recipe
 
 
@@ -43,6 +46,8 @@ class Recipe(ABC):
         trainer: Makes a trainer; called once for each stage.
         output: Folder of the run; by default ``runs/RECIPE-TASK-`` and a hash of the options.
         resume: Continue the run in ``output`` where it was interrupted.
+        timing: How the latency of the networks is measured.
+        saving: How the weights of compressed networks are stored.
         name: Of the recipe.
         config: Every option as it was resolved, in YAML.
     """
@@ -52,6 +57,8 @@ class Recipe(ABC):
     trainer: TrainerFactory = Trainer
     output: Path | None = None
     resume: bool = False
+    timing: Timing = Timing()
+    saving: Saving = Saving()
     name: str = ""
     config: str = ""
 
@@ -67,7 +74,9 @@ class Recipe(ABC):
         """
         name = self.name or type(self).__name__
         output = self.output or Path("runs") / f"{name}-{self.data.task.name}-{fingerprint(self.config)}"
-        return Experiment(output, self.data, self.trainer, self.config, resume=self.resume)
+        return Experiment(
+            output, self.data, self.trainer, self.config, resume=self.resume, timing=self.timing, saving=self.saving
+        )
 
 
 @dataclass(kw_only=True)

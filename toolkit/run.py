@@ -50,13 +50,13 @@ def main(words: Sequence[str] | None = None) -> None:
         console.print(f"usage: {USAGE}", markup=False, highlight=False)
         return
 
-    from toolkit.configuration import RecipeCLI, run_recipe, user_errors  # Seconds of imports, not for the list.
+    from toolkit.configuration import command_line, run_recipe, user_errors  # Seconds of imports, not for the list.
 
     with user_errors():
         name, options = parse(words)
         if name is None:
             raise ValueError(f"no recipe is named; begin with recipe=NAME. usage: {USAGE}")
-        run_recipe(RecipeCLI(name, options).recipe())
+        run_recipe(command_line(name, options).recipe())
 
 
 if __name__ == "__main__":

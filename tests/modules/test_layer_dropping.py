@@ -129,15 +129,15 @@ def test_frozen_blocks_stay_and_trained_ones_move(
     assert {"classifier.weight", "bert.pooler.dense.weight"} <= moved
     results = module.results()
     assert (results["blocks"], results["blocks_trained"]) == ("0 1 2 of 4", "2")
-    assert 0 < results["training_macs"]["chosen"] < results["training_macs"]["full"] / 2
+    assert 0 < results["step_macs"]["chosen"] < results["training_macs"]["full"] / 2
 
 
 def test_dropping_trains_everything_that_is_left(make: Callable[..., LayerDropping]) -> None:
     module = make(keep=2)
     module.adopt(module.choose(profile()))
     assert all(weight.requires_grad for weight in module.network.parameters())
-    assert module.results()["training_macs"]["chosen"] == pytest.approx(
-        module.results()["training_macs"]["full"] / 2, rel=0.04
+    assert module.results()["step_macs"]["chosen"] == pytest.approx(
+        module.results()["step_macs"]["full"] / 2, rel=0.04
     )
 
 

@@ -1,19 +1,15 @@
 """Options with which a recipe runs in a second."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from toolkit.evaluation import costs
 
 
 @pytest.fixture
 def small(tiny_network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Overrides for any recipe: tiny network, few sentences, one epoch, float32, no latency to speak of."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(costs, "latencies", partial(costs.latencies, min_seconds=0.01))
     return {
         "seed_everything": 1,
         "data.task": "synthetic_sentiment",
@@ -26,6 +22,7 @@ def small(tiny_network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "trainer.accelerator": "cpu",
         "trainer.precision": "32-true",
         "trainer.enable_progress_bar": False,
+        "timing.seconds": 0.01,
         "output": "run",
     }
 

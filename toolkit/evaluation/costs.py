@@ -44,6 +44,33 @@ class Latency:
     dtype: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How latency is measured.
+
+    Args:
+        batch: Sentences per forward pass.
+        length: Tokens per sentence, or as many as the network with the fewest positions takes.
+        threads: Threads of the operators on the CPU.
+        seconds: How long each network is measured; 0 leaves latency out.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    batch: int = 1
+    length: int = 128
+    threads: int = 1
+    seconds: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "length", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"timing.{name} is {getattr(self, name)}, but must be at least 1.")
+        if self.seconds < 0:
+            raise ValueError(f"timing.seconds is {self.seconds}; give the seconds to measure for, or 0 for no latency.")
+
+
 def num_parameters(network: torch.nn.Module) -> int:
     """Count the parameters; tied ones count once.
 
@@ -187,6 +214,17 @@ def latencies(
         )
         for times, network in zip(measured, networks, strict=True)
     ]
+
+
+def timed(networks: Sequence[PreTrainedModel], timing: Timing) -> list[Latency]:
+    """Measure networks beside each other, as `latencies` does, at a length that all of them take.
+
+    Args:
+        networks: Networks of `transformers`; their modes are restored.
+        timing: How they are measured.
+    """
+    length = min([timing.length, *(max_positions(network.config) or timing.length for network in networks)])
+    return latencies(networks, timing.batch, length, timing.threads, timing.seconds)
 
 
 def _inputs(network: PreTrainedModel, batch: int, length: int) -> dict[str, Tensor]:

@@ -248,7 +248,7 @@ class LayerDropping(FineTuning):
             "blocks": f"{_numbers(self.plan.kept)} of {self.plan.num_blocks}",
             "blocks_trained": _numbers(self.plan.trained),
             "training_step": f"{self.training_macs['chosen'] / self.training_macs['full']:.1%} of a full one's MACs",
-            "training_macs": self.training_macs,
+            "step_macs": self.training_macs,
             "layers": {"kept": self.plan.kept, "trained": self.plan.trained, "of": self.plan.num_blocks},
         }
 

@@ -1,0 +1,86 @@
+"""What a training cost: examples seen, multiply-accumulates, peak memory."""
+
+import sys
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from transformers import PreTrainedModel
+
+from toolkit.evaluation import costs
+
+
+class Meter(Callback):
+    """Counts what passes through a training, over all processes and over its interruptions.
+
+    Attributes:
+        examples: Sentences, or pairs, that were trained on; one that comes twice counts twice.
+        positions: Positions of their batches, padding among them.
+    """
+
+    def __init__(self) -> None:
+        self.examples = 0
+        self.positions = 0
+        self._macs: int | None = None  # of a step on one sentence of the mean length
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the operations while the network still has the shape that it was trained in."""
+        if self.examples:
+            network: Any = pl_module.network
+            self._macs = costs.training_macs(network, length=self._length())
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, torch.Tensor], batch_idx: int
+    ) -> None:
+        """Count a batch: those of the other processes are as large as this one's."""
+        sentences, length = batch["input_ids"].shape
+        self.examples += sentences * trainer.world_size
+        self.positions += sentences * length * trainer.world_size
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training goes on from."""
+        return {"examples": self.examples, "positions": self.positions}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.examples, self.positions = state_dict["examples"], state_dict["positions"]
+
+    def results(self, network: PreTrainedModel) -> dict[str, int]:
+        """What a report says of it.
+
+        Args:
+            network: What was trained, with the weights frozen that were.
+
+        Returns:
+            ``examples_seen``; ``training_macs``, the multiply-accumulates of a forward and a backward pass over a
+            sentence of the mean length, padding included, times the examples (teachers are not counted); and
+            ``peak_memory`` of the process in bytes, on a GPU that of its tensors.
+        """
+        if not self.examples:
+            return {}
+        # A training that was interrupted after its last step does not come to its end again.
+        macs = self._macs if self._macs is not None else costs.training_macs(network, length=self._length())
+        return {
+            "examples_seen": self.examples,
+            "training_macs": self.examples * macs,
+            "peak_memory": peak_memory(network.device),
+        }
+
+    def _length(self) -> int:
+        return max(1, round(self.positions / self.examples))
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most memory that this process has held so far, in bytes.
+
+    Args:
+        device: A GPU: what was allocated for tensors there. Else: the resident set of the process, all that was loaded
+            and computed in it before included.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # Not on Windows, where nothing else here is missing.
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, KiB elsewhere
