@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 from lightning import Trainer
-from sklearn.metrics import f1_score
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
 from toolkit.evaluation.judging import evaluate, predict
 from toolkit.modules.fine_tuning import FineTuning, Training
-from toolkit.modules.neuron_selection import NeuronSelection, Selection, row_score, stages_table
+from toolkit.modules.neuron_selection import NeuronSelection, Selection, selection_score, stages_table
+from toolkit.probing.spans import SpanScore
 from toolkit.statistics.features import Features
-from toolkit.tasks import TASKS, Task
+from toolkit.tasks import TASKS
 
 FAST = Selection(ranking="norm", delta=0.1, cluster_threshold=0.3)
 
@@ -125,18 +125,11 @@ def test_features_are_shared_but_not_between_networks(
         NeuronSelection(data.task, str(four_blocks), **options).select(data, tmp_path, tmp_path, quiet_trainer)
 
 
-def test_words_with_a_tag_are_scored_as_scikit_learn_scores_them() -> None:
-    task = Task(
-        name="names", kind="tagging", format="conll", texts=("0",), label="1", metrics=("span_f1",),
-        labels=("B-X", "I-X", "O"), files={"train": "train", "test": "test"},
-    )  # fmt: skip
-    generator = torch.Generator().manual_seed(0)
-    outputs, targets = torch.randn(200, 3, generator=generator), torch.randint(3, (200,), generator=generator)
-    expected = f1_score(targets, outputs.argmax(-1), labels=[0, 1], average="micro")
-    assert row_score(task)(outputs, targets) == pytest.approx(expected)
-    nothing = torch.tensor([[0.0, 0.0, 1.0]]).expand(5, 3)
-    assert row_score(task)(nothing, torch.full((5,), 2)) == 0.0
-    assert row_score(TASKS["mrpc"])(torch.eye(2), torch.tensor([0, 1])) == 1.0
+def test_a_selection_is_decided_by_the_first_metric_of_its_task() -> None:
+    assert isinstance(selection_score(TASKS["ner"]), SpanScore)
+    score = selection_score(TASKS["mrpc"])
+    assert not isinstance(score, SpanScore)
+    assert score(torch.eye(2), torch.tensor([0, 1])) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from toolkit.models.pooling import Pooling
 from toolkit.modules.fine_tuning import FineTuning, Training
 from toolkit.probing.linear import Probe, Score, named_score
 from toolkit.probing.selection import SelectedNeurons, select_neurons
+from toolkit.probing.spans import SpanScore
 from toolkit.statistics.features import Features, extract_features
 from toolkit.tasks import Task
 
@@ -140,7 +141,7 @@ class NeuronSelection(FineTuning):
             dev,
             test,
             num_classes=len(self.task.labels) or None,
-            score=row_score(self.task),
+            score=selection_score(self.task),
             ranking=options.ranking,
             delta=options.delta,
             layer_delta=options.layer_delta,
@@ -191,27 +192,15 @@ class NeuronSelection(FineTuning):
             )
 
 
-def row_score(task: Task) -> Score:
-    r"""What rows are scored by in the selection: the task's first metric; of spans the F1 of words with a tag.
-
-    A span needs its whole sentence, and accuracy is high for words without a tag alone:
-
-    .. math:: F_1 = \frac{2 \sum_i [\hat y_i = y_i \ne O]}{\sum_i [\hat y_i \ne O] + \sum_i [y_i \ne O]}
+def selection_score(task: Task) -> Score | SpanScore:
+    """What the selection is decided by: the task's first metric.
 
     Args:
         task: With its labels.
     """
-    if task.metrics[0] != "span_f1":
-        return named_score(task.metrics[0], len(task.labels) or None)
-    outside = task.labels.index("O") if "O" in task.labels else -1
-
-    def score(outputs: Tensor, targets: Tensor) -> float:
-        found = outputs.argmax(-1)
-        right = ((found == targets) & (targets != outside)).sum()
-        named = (found != outside).sum() + (targets != outside).sum()
-        return float(2 * right / named) if named else 0.0
-
-    return score
+    if task.metrics[0] == "span_f1":
+        return SpanScore(task.labels)
+    return named_score(task.metrics[0], len(task.labels) or None)
 
 
 def summary(
@@ -263,9 +252,11 @@ def stages_table(neurons: dict[str, Any], metric: str) -> Table:
 
     Args:
         neurons: Of `summary`.
-        metric: What rows were scored by.
+        metric: What the selection was decided by.
     """
-    table = Table(title=f"Selection among {neurons['total']:,} neurons, by {metric} of rows", title_justify="left")
+    table = Table(
+        title=f"Selection among {neurons['total']:,} neurons, by {metric.replace('_', ' ')}", title_justify="left"
+    )
     for name in ("stage", "neurons", "layers", "dev", "of the oracle", "judged set"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for stage in neurons["stages"]:

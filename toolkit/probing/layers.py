@@ -8,7 +8,7 @@ section 7, step "LS").
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,6 +31,15 @@ class LayerStates(Protocol):
 
     def matrix(self, layers: Sequence[int] | None = None) -> Tensor:
         """``(R, len(layers)·D)`` float32, layer by layer; all layers for None."""
+
+
+@runtime_checkable
+class WithSentences(Protocol):
+    """Rows that know which sentence they are of."""
+
+    @property
+    def sentences(self) -> NDArray[np.int64]:
+        """``(R,)``, rows of a sentence beside each other."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,19 +125,20 @@ def analyse_states(
         step(description, len(started), total)
         started.append(description)
 
-    probing = Probing(train, dev, None, num_classes, named_score(metric, num_classes), _PENALTIES, None)
+    score = named_score(metric, num_classes)
+    probing = Probing(train, dev, None, num_classes, score, _PENALTIES, None)
     (features, dev_features), (targets, dev_targets) = probing.features, probing.targets
     shape = probing.num_layers, probing.hidden_size
 
     def measure(neurons: Tensor) -> float:
         probe, _ = probing.fit(neurons, search=True)
-        return probe_score(probe, dev_features[:, neurons], dev_targets, probing.score)
+        return probe_score(probe, dev_features[:, neurons], dev_targets, score)
 
     begin("oracle")
     oracle = probing.stage("oracle", torch.arange(probing.total)).dev
     classes = _classes(probing.probe, labels, options.top)
     begin("layers")
-    layers = layer_scores(train, dev, num_classes=num_classes, score=probing.score, l2=probing.l2)
+    layers = layer_scores(train, dev, num_classes=num_classes, score=score, l2=probing.l2)
     begin("similarity of layers")
     if similarity is None:
         similarity = _similarity(features.unflatten(1, shape))

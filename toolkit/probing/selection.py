@@ -25,6 +25,7 @@ from toolkit.probing.layers import LayerStates, lowest_score
 from toolkit.probing.linear import Probe, Score, fit_probe
 from toolkit.probing.rankings import rank_by_correlation_analysis, rank_by_norm, rank_probeless
 from toolkit.probing.sizing import smallest_enough
+from toolkit.probing.spans import SpanScore
 from toolkit.probing.stages import Probing, Stage
 from toolkit.probing.surgeon import rank_by_surgeon
 
@@ -102,7 +103,7 @@ def select_neurons(
     test: LayerStates | None = None,
     *,
     num_classes: int | None,
-    score: Score,
+    score: Score | SpanScore,
     ranking: str | Ranking = "surgeon",
     delta: float = 0.03,
     layer_delta: float = 0.01,
@@ -126,7 +127,7 @@ def select_neurons(
         test: Those that are only reported on.
         num_classes: Number of classes C; None for a regression.
         score: ``score(outputs, targets)`` of rows, the higher the better, such as
-            :func:`toolkit.probing.linear.named_score`.
+            :func:`toolkit.probing.linear.named_score`; or a :class:`toolkit.probing.spans.SpanScore`.
         ranking: A name of `RANKINGS`, or a function of features and targets.
         delta: Part of the oracle's score that may be lost in all, in [0, 1).
         layer_delta: Part of it that may be lost by leaving out upper layers, in [0, 1).

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toolkit.probing.layers import LayerStates, check_same_layers, lowest_score
+from toolkit.probing.layers import LayerStates, WithSentences, check_same_layers, lowest_score
 from toolkit.probing.linear import Probe, Score, fit_probe, search_penalty
 from toolkit.probing.sizing import leave_out, standard_error
+from toolkit.probing.spans import SpanScore
 
 _SEARCH_TOLERANCE = 3e-3  # of the probes that penalties are compared by; the best one is then trained to the end
 
@@ -48,7 +49,8 @@ class Probing:
         dev: Those that are scored.
         test: Those that are scored, too, if there are any.
         num_classes: Number of classes C; None for a regression.
-        score: ``score(outputs, targets)`` of rows, the higher the better.
+        score: ``score(outputs, targets)`` of rows, the higher the better; or a
+            :class:`toolkit.probing.spans.SpanScore`, of splits that know the sentences of their rows.
         penalties: L2 penalties that a search tries.
         paper: Options of :func:`toolkit.probing.linear.fit_probe` that are the same for every probe; None for the
             converged probe with a penalty that suits it.
@@ -63,7 +65,7 @@ class Probing:
         dev: LayerStates,
         test: LayerStates | None,
         num_classes: int | None,
-        score: Score,
+        score: Score | SpanScore,
         penalties: Sequence[float],
         paper: Mapping[str, Any] | None,
     ) -> None:
@@ -73,7 +75,13 @@ class Probing:
         self.targets = [torch.as_tensor(split.labels) for split in splits]
         self.num_layers, self.hidden_size = train.states.shape[1:]
         self.total = self.num_layers * self.hidden_size
-        self.num_classes, self.score, self.penalties, self.paper = num_classes, score, penalties, paper
+        self.num_classes, self.penalties, self.paper = num_classes, penalties, paper
+        self._score = score
+        self._sentences = []
+        if isinstance(score, SpanScore):
+            self._sentences = [torch.as_tensor(split.sentences) for split in splits if isinstance(split, WithSentences)]
+            if len(self._sentences) != len(splits):
+                raise ValueError("spans are scored in whole sentences, but a split does not know those of its rows.")
         self.l2 = 0.0  # of the oracle
         self.neurons: Tensor
         self.probe: Probe
@@ -85,12 +93,12 @@ class Probing:
         self.l2 = self.l2 or l2
         self.neurons = neurons
         outputs = self.probe.logits(self.columns(1, neurons))
-        score = self.score(outputs, self.targets[1])
+        score = self.score(outputs)
         if name == "oracle":
             self._oracle = score, leave_out(self._on_rows(outputs), len(outputs))
         test = None
         if len(self.features) == 3:
-            test = self.score(self.probe.logits(self.columns(2, neurons)), self.targets[2])
+            test = self.score(self.probe.logits(self.columns(2, neurons)), split=2)
         whole = self._oracle[0]
         return Stage(
             name=name,
@@ -121,7 +129,8 @@ class Probing:
         dev, (targets, dev_targets, *_) = self.columns(1, neurons), self.targets
         probe, l2, _ = search_penalty(
             train, targets, dev, dev_targets,
-            num_classes=classes, score=self.score, penalties=self.penalties, tolerance=_SEARCH_TOLERANCE,
+            num_classes=classes, score=lambda outputs, _: self.score(outputs), penalties=self.penalties,
+            tolerance=_SEARCH_TOLERANCE,
         )  # fmt: skip
         return fit_probe(train, targets, num_classes=classes, l2=l2, start=probe), l2
 
@@ -130,7 +139,20 @@ class Probing:
         outputs = self.fit(neurons, search=True)[0].logits(self.columns(1, neurons))
         bars = torch.tensor([lowest_score(score, delta) for score in self._oracle[1].tolist()], dtype=torch.float64)
         error = standard_error(leave_out(self._on_rows(outputs), len(outputs)) - bars)
-        return self.score(outputs, self.targets[1]), error
+        return self.score(outputs), error
+
+    def score(self, outputs: Tensor, rows: Tensor | None = None, *, split: int = 1) -> float:
+        """Score the outputs of rows of a split.
+
+        Args:
+            outputs: ``(R, C)``, or ``(R, 1)`` of a regression.
+            rows: Numbers of the rows; all of them by default.
+            split: 0 for train, 1 for dev, 2 for test.
+        """
+        which = slice(None) if rows is None else rows
+        if isinstance(self._score, SpanScore):
+            return self._score(outputs, self.targets[split][which], self._sentences[split][which])
+        return self._score(outputs, self.targets[split][which])
 
     def columns(self, split: int, neurons: Tensor) -> Tensor:
         """The features of neurons ``(R, k)``; of all neurons in their order without a copy."""
@@ -138,4 +160,4 @@ class Probing:
         return self.features[split] if whole else self.features[split][:, neurons]
 
     def _on_rows(self, outputs: Tensor) -> Callable[[Tensor], float]:
-        return lambda rows: self.score(outputs[rows], self.targets[1][rows])
+        return lambda rows: self.score(outputs[rows], rows)
