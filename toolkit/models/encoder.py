@@ -7,6 +7,7 @@ safetensors are read, and remote code is never run.
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from transformers import (
 import toolkit.models.neuron_model  # noqa: F401  registers the architecture
 from toolkit.models.heads import is_placeholder, label_rows, order_rows, output_layer
 from toolkit.models.pretrained import MINILM, load_config, load_tokenizer, reading, resolve_network
+from toolkit.models.sparse_storage import SPARSE_FILE, is_sparse, read_sparse
+from toolkit.models.structure_storage import network_class
 from toolkit.tasks import Task
 
 __all__ = [
@@ -129,11 +132,16 @@ def load_with_head(
     """
     _class_of(name, head, config)
     source = resolve_network(name)
+    reader = network_class(head, config)
+    weights = read_sparse(Path(source) / SPARSE_FILE)[0] if is_sparse(source) else None
+    if weights is not None and reader is head:
+        reader = _class_of(name, head, config)  # The AutoModel… classes want a folder.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(torch.initial_seed())
         with reading(source):
-            network, report = head.from_pretrained(
-                source,
+            network, report = reader.from_pretrained(
+                source if weights is None else None,
+                state_dict=weights,
                 config=config,
                 dtype=torch.float32,
                 use_safetensors=True,

@@ -104,11 +104,18 @@ def keep_layers(network: PreTrainedModel, blocks: Sequence[int]) -> None:
 def _describe(config: PreTrainedConfig, kept: Sequence[int]) -> PreTrainedConfig:
     """Make the config of the kept blocks."""
     config = copy.deepcopy(config)
+    depth = config.num_hidden_layers
     config.num_hidden_layers = len(kept)  # also where the architecture calls it n_layer or n_layers
     if getattr(config, "layer_types", None) is not None:  # goes before any rule, such as global_attn_every_n_layers
         config.layer_types = [config.layer_types[block] for block in kept]
     if hasattr(config, "max_window_layers"):  # Qwen: the blocks before this one attend to everything
         config.max_window_layers = sum(block < config.max_window_layers for block in kept)
+    structure = getattr(config, "structure", None)  # of heads and neurons, where blocks differ in them
+    if structure is not None:  # ALBERT's blocks share one entry
+        config.structure = {
+            name: [counts[block] for block in kept] if len(counts) == depth else counts
+            for name, counts in structure.items()
+        }
     if getattr(config, "conv_kernel_size", 0) > 0 and kept[0] != 0:
         config.conv_kernel_size = 0
     return config

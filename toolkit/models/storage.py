@@ -1,17 +1,29 @@
 """Store compressed networks as folders that plain `transformers` reads, verified at once; load them again.
 
+Sparse folders hold the zeros as a mask (see `toolkit.models.sparse_storage`): `load` reads them, and two lines make a
+folder for plain `transformers` of one::
+
+    from toolkit.models.storage import densify
+    densify("runs/rpp-mrpc/model", "plain")
+
 Networks of selected neurons have an architecture of the toolkit's own: `transformers` reads them once
 `toolkit.models.neuron_model` is imported, as it is here.
 """
 
 import copy
+import json
+import re
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import (
     AutoModel,
@@ -20,6 +32,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -28,6 +41,8 @@ from transformers import (
 from toolkit.models.encoder import load_with_head
 from toolkit.models.neuron_config import NeuronSelectionConfig
 from toolkit.models.pretrained import load_config, quiet, reading
+from toolkit.models.sparse_storage import SPARSE_FILE, Precision, is_sparse, read_sparse, round_weights, write_sparse
+from toolkit.models.structure_storage import network_class
 
 # What the hub calls the job of each head.
 _HEADS: dict[Any, str] = {
@@ -38,10 +53,24 @@ _HEADS: dict[Any, str] = {
     AutoModel: "feature-extraction",
 }
 
+_LIBRARY = "lightning-compression-toolkit"
 _LOADING = """\
 The architecture is one of `lightning-compression-toolkit`, which has to be installed: `toolkit.load("this folder")`
 loads the network, and so do the `Auto…` classes of `transformers` after `import toolkit.models.neuron_model`.
 """
+
+_SPARSE = f"""\
+The weights are in `{SPARSE_FILE}`, where a mask stands for the zeros: `toolkit.load("this folder")` of
+`lightning-compression-toolkit` loads the network. Plain `transformers` reads what these two lines make of it:
+
+```python
+from toolkit.models.storage import densify
+densify("this folder", "plain folder")
+```
+"""
+
+# Weights in whatever form, and the figures measured on the folder that they are in.
+_LEFT_OUT = re.compile(r"\.(safetensors|bin|h5|msgpack|onnx|pth?|ckpt)\b|^row\.json$")
 
 
 def save(
@@ -53,57 +82,68 @@ def save(
     card: str,
     example: Mapping[str, Tensor],
     overwrite: bool = False,
-) -> None:
+    sparse: bool = False,
+    dtype: Precision = "float32",
+) -> float:
     """Store a network with its tokenizer, recipe and model card; all of it or nothing.
 
-    Everything is written beside `folder`, loaded back with the plain ``AutoModel…`` class, compared (each
-    weight, and the outputs on `example`, bit by bit), and only then renamed. Call it in one process only.
+    Everything is written beside `folder`, loaded back (with the plain ``AutoModel…`` class unless it is sparse),
+    compared bit by bit (each weight, and the outputs on `example`) with the network, its weights rounded if `dtype`
+    asks for that, and only then renamed. Call it in one process only.
 
     Args:
         network: The network; it is left as it is, in its mode and on its device.
         tokenizer: The tokenizer that belongs to it.
-        folder: Where ``model.safetensors``, ``config.json``, tokenizer, ``recipe.yaml`` and ``README.md`` go.
+        folder: Where the weights, ``config.json``, tokenizer, ``recipe.yaml`` and ``README.md`` go.
         config_yaml: The resolved recipe; ``None`` leaves ``recipe.yaml`` out.
         card: The model card, in Markdown; metadata for the hub is put before it unless it has its own.
         example: A real tokenised batch, ``input_ids`` and so on ``(B, T)``; labels and index are ignored.
         overwrite: Whether an earlier network in `folder` is replaced.
+        sparse: Whether the weights go into ``model.sparse.safetensors``, without their zeros, instead of
+            ``model.safetensors``.
+        dtype: Type of the stored values; float32 leaves all weights as they are.
+
+    Returns:
+        The largest difference that rounding makes to the outputs on `example`: 0 for float32. The card has it, too.
 
     Raises:
         FileExistsError: If `folder` holds something and `overwrite` is false.
-        ValueError: If a weight is not finite, or `transformers` has no ``AutoModel…`` class for the network.
+        ValueError: If a weight is not finite, or too large for `dtype`, or `transformers` has no ``AutoModel…`` class
+            for the network.
         RuntimeError: If what was loaded back differs from the network.
     """
-    if folder.exists() and not (folder.is_dir() and (overwrite or not any(folder.iterdir()))):
-        raise FileExistsError(f"{folder} is not empty; choose another folder, or delete it.")
-    for name, weight in network.named_parameters():
-        if not torch.isfinite(weight).all():
-            raise ValueError(f"Weight {name} has NaN or infinite entries; the network is not stored in {folder}.")
-    head = _head_of(network.config, type(network).__name__)
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
-        staged = Path(beside) / folder.name
+    with _beside(folder, overwrite=overwrite) as staged:
+        for name, weight in network.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise ValueError(f"Weight {name} has NaN or infinite entries; the network is not stored in {folder}.")
+        head = _head_of(network.config, type(network).__name__)
         with quiet(hide_bars=True):
             network.save_pretrained(staged)
             tokenizer.save_pretrained(staged)
+        if sparse or dtype != "float32":
+            _rewrite(staged, sparse=sparse, dtype=dtype)
         if config_yaml is not None:
             (staged / "recipe.yaml").write_text(config_yaml, encoding="utf-8")
-        (staged / "README.md").write_text(_with_metadata(card, head, network.config), encoding="utf-8")
-        _verify(network, tokenizer, staged, head, example)
-        if folder.exists():
-            folder.rename(Path(beside) / "replaced")
-        staged.rename(folder)
+        difference = _verify(network, tokenizer, staged, head, example, dtype)
+        if dtype != "float32":
+            card = (
+                f"{card.rstrip()}\n\nThe weights are rounded to {dtype}. On {len(example['input_ids'])} rows of its "
+                f"data the network's outputs change by up to {difference:.3g}.\n"
+            )
+        card = _with_metadata(card, head, network.config)
+        (staged / "README.md").write_text(_mark(card, network.config, sparse=sparse), encoding="utf-8")
+    return difference
 
 
 def load(folder: str | Path) -> PreTrainedModel:
-    """Load a stored network, in float32 and evaluation mode, with the head that it was stored with.
+    """Load a stored network, dense or sparse, in float32 and evaluation mode, with the head that it was stored with.
 
     Args:
-        folder: A folder written by `save` or by ``save_pretrained``.
+        folder: A folder written by `save`, `sparsify`, `densify` or ``save_pretrained``.
 
     Raises:
         FileNotFoundError: If there is no such folder, or it holds no ``config.json`` or no safetensors.
-        ValueError: If the head is unknown or the weights do not match the config.
+        ValueError: If the head is unknown, the weights do not match the config, or a sparse file is damaged.
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"There is no folder {folder}. Give the folder of a stored network: <output>/model.")
@@ -111,9 +151,137 @@ def load(folder: str | Path) -> PreTrainedModel:
     if not config.architectures:
         raise ValueError(f"{folder}/config.json names no architecture. Store the network with save_pretrained.")
     head = _head_of(config, config.architectures[0])
+    if is_sparse(folder):
+        return _load_sparse(Path(folder), head, config, torch.float32)
     network, _ = load_with_head(str(folder), head, config, new_head=False)
     network.train(False)
     return network
+
+
+def densify(folder: str | Path, target: str | Path) -> None:
+    """Make a folder that plain `transformers` reads of a sparse one.
+
+    Its weights are those that `load` gives for the sparse folder, bit by bit: rounded ones stay so, in float32.
+    Nothing appears in `target` before it was loaded and compared.
+
+    Args:
+        folder: What `save` wrote with ``sparse=True``, or `sparsify`.
+        target: The new folder.
+
+    Raises:
+        FileNotFoundError: If `folder` is no sparse one.
+        FileExistsError: If `target` holds something.
+        ValueError: If the sparse file is damaged.
+    """
+    if not is_sparse(folder):
+        raise FileNotFoundError(f"{folder} holds no {SPARSE_FILE}; give a folder that was stored with sparse=True.")
+    _convert(Path(folder), Path(target), sparse=False, dtype="float32")
+
+
+def sparsify(folder: str | Path, target: str | Path, *, dtype: Precision = "float32") -> None:
+    """Store a network of a folder sparsely in another.
+
+    Tokenizer, config and card go with it; subfolders and weights in other forms do not. Nothing appears in `target`
+    before it was loaded and compared.
+
+    Args:
+        folder: A stored network, sparse or not.
+        target: The new folder.
+        dtype: Type of the stored values; float32 leaves all weights as they are.
+
+    Raises:
+        FileNotFoundError: If `folder` holds no network with safetensors.
+        FileExistsError: If `target` holds something.
+        ValueError: If a weight is too large for `dtype`, or the weights do not match the config.
+    """
+    _convert(Path(folder), Path(target), sparse=True, dtype=dtype)
+
+
+def _convert(folder: Path, target: Path, *, sparse: bool, dtype: Precision) -> None:
+    """Copy a folder with its weights in another form."""
+    with _beside(target, overwrite=False) as staged:
+        network = load(folder)
+        staged.mkdir()
+        for file in folder.iterdir():
+            if file.is_file() and (file.suffix == ".safetensors" or not _LEFT_OUT.search(file.name)):
+                shutil.copy(file, staged)
+        _rewrite(staged, sparse=sparse, dtype=dtype)
+        _compare(rounded(network, dtype).state_dict(), load(staged).state_dict())
+        card = staged / "README.md"
+        if card.is_file():
+            text = _mark(card.read_text(encoding="utf-8"), network.config, sparse=sparse)
+            card.write_text(text, encoding="utf-8")
+
+
+def _rewrite(folder: Path, *, sparse: bool, dtype: Precision) -> None:
+    """Replace the weights of a folder by the same in another form."""
+    tensors: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    files = [folder / SPARSE_FILE] if is_sparse(folder) else sorted(folder.glob("model*.safetensors"))
+    for file in files:
+        if file.name == SPARSE_FILE:
+            tensors, metadata = read_sparse(file)
+            continue
+        with safe_open(file, "pt") as opened:
+            metadata |= opened.metadata() or {}
+            tensors |= {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  no mapping
+    for file in folder.glob("*.safetensors*"):
+        file.unlink()
+    if sparse:
+        write_sparse(tensors, folder / SPARSE_FILE, dtype, metadata)
+        return
+    save_file(round_weights(tensors, dtype), folder / "model.safetensors", metadata)
+    if dtype != "float32":
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        text = json.dumps({**config, "dtype": dtype}, indent=2, sort_keys=True)
+        (folder / "config.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+@contextmanager
+def _beside(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a path to write to, and rename it to `folder` if nothing was raised."""
+    if folder.exists() and not (folder.is_dir() and (overwrite or not any(folder.iterdir()))):
+        raise FileExistsError(f"{folder} is not empty; choose another folder, or delete it.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
+        staged = Path(beside) / folder.name
+        yield staged
+        if folder.exists():
+            folder.rename(Path(beside) / "replaced")
+        staged.rename(folder)
+
+
+def _load_sparse(folder: Path, head: Any, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a sparse folder, all of whose weights must be the config's."""
+    tensors, _ = read_sparse(folder / SPARSE_FILE)
+    reader = network_class(head, config)
+    if reader is head:
+        reader = head._model_mapping[type(config)]  # the AutoModel… classes want a folder
+    with reading(str(folder)):
+        network, report = reader.from_pretrained(
+            None,
+            config=config,
+            state_dict=tensors,
+            dtype=dtype,
+            ignore_mismatched_sizes=True,  # judged below
+            output_loading_info=True,
+        )
+        if (folder / "generation_config.json").is_file():
+            network.generation_config = GenerationConfig.from_pretrained(folder)
+    mismatched = {key for key, *_ in report["mismatched_keys"]}
+    for problem, names in (
+        ("lacks", {*report["missing_keys"]}),
+        ("has another shape for", mismatched),
+        ("has a surplus", {*report["unexpected_keys"]}),
+    ):
+        if names:
+            raise ValueError(
+                f"{folder / SPARSE_FILE} {problem} {min(names)}; it does not belong to config.json "
+                f"({config.model_type}). Store the network again."
+            )
+    network.name_or_path = str(folder)
+    loaded: PreTrainedModel = network
+    return loaded
 
 
 def _head_of(config: PreTrainedConfig, architecture: str) -> Any:
@@ -136,11 +304,57 @@ def _with_metadata(card: str, head: Any, config: PreTrainedConfig) -> str:
     if card.startswith("---\n"):
         return card
     metadata = {
-        "library_name": "lightning-compression-toolkit" if own else "transformers",
+        "library_name": _LIBRARY if own else "transformers",
         "pipeline_tag": _HEADS[head],
-        "tags": ["compression", "lightning-compression-toolkit", *(["neuron-selection"] if own else [])],
+        "tags": ["compression", _LIBRARY, *(["neuron-selection"] if own else [])],
     }
     return f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n\n{card}"
+
+
+def _mark(card: str, config: PreTrainedConfig, *, sparse: bool) -> str:
+    """Make a card say how the weights are stored, and in the hub's metadata which library reads them."""
+    card = card.replace(f"\n{_SPARSE}", "")
+    if sparse:
+        card = f"{card.rstrip()}\n\n{_SPARSE}"
+    library = _LIBRARY if sparse or isinstance(config, NeuronSelectionConfig) else "transformers"
+    return re.sub(rf"(\A---\n(?:.+\n)*?library_name: )(?:transformers|{_LIBRARY})\n", rf"\g<1>{library}\n", card)
+
+
+def rounded(network: PreTrainedModel, dtype: Precision) -> PreTrainedModel:
+    """A copy of a network with its weights rounded, in the types that they had: what is loaded again.
+
+    Args:
+        network: It is left as it is; with ``float32`` it is given back itself.
+        dtype: Type that the weights are rounded to.
+    """
+    if dtype == "float32":
+        return network
+    network = copy.deepcopy(network)
+    half = getattr(torch, dtype)
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.to(half))
+    return network
+
+
+def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are others, if only in a bit: the sign of a zero counts."""
+    differing = [
+        name
+        for name in sorted(expected.keys() | found.keys())
+        if name not in expected or name not in found or not _same_bits(expected[name], found[name])
+    ]
+    if differing:
+        raise RuntimeError(
+            f"{len(differing)} weights differ after loading, among them {differing[0]}; nothing was stored. "
+            "The network has a form that its config.json cannot express."
+        )
+
+
+def _same_bits(expected: Tensor, found: Tensor) -> bool:
+    if expected.dtype != found.dtype or expected.shape != found.shape:
+        return False
+    return torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (expected, found)))
 
 
 def _verify(
@@ -149,24 +363,23 @@ def _verify(
     folder: Path,
     head: Any,
     example: Mapping[str, Tensor],
-) -> None:
+    dtype: Precision,
+) -> float:
     """Load what was written and compare: weights, outputs on the example, and the tokenizer's ids."""
+    config = load_config(str(folder))
+    if is_sparse(folder):
+        loaded = _load_sparse(folder, head, config, network.dtype)
+    else:
+        with reading(str(folder)):
+            loaded = network_class(head, config).from_pretrained(folder, dtype=network.dtype, use_safetensors=True)
+    torch.nn.Module.to(loaded, network.device)
     with reading(str(folder)):
-        loaded = head.from_pretrained(folder, dtype=network.dtype, use_safetensors=True).to(network.device)
         tokens = AutoTokenizer.from_pretrained(folder)
-    expected, found = network.state_dict(), loaded.state_dict()
-    differing = [
-        name
-        for name in sorted(expected.keys() | found.keys())
-        if name not in expected or name not in found or not torch.equal(expected[name], found[name])
-    ]
-    if differing:
-        raise RuntimeError(
-            f"{len(differing)} weights differ after loading, among them {differing[0]}; nothing was stored. "
-            "The network has a form that its config.json cannot express."
-        )
+    judged = rounded(network, dtype)
+    _compare(judged.state_dict(), loaded.state_dict())
     inputs = {name: tensor.to(network.device) for name, tensor in example.items() if name not in ("labels", "index")}
-    difference = (_outputs(network, inputs) - _outputs(loaded, inputs)).abs().max().item()
+    outputs = _outputs(loaded, inputs)
+    difference = (_outputs(judged, inputs) - outputs).abs().max().item()
     if difference != 0.0:
         raise RuntimeError(
             f"Outputs differ by up to {difference:.3g} after loading; nothing was stored. "
@@ -178,6 +391,7 @@ def _verify(
             "AutoTokenizer gives other ids than the tokenizer; nothing was stored. "
             "Take the tokenizer from toolkit.models.encoder.load_tokenizer."
         )
+    return (_outputs(network, inputs) - outputs).abs().max().item() if judged is not network else 0.0
 
 
 @torch.inference_mode()
