@@ -13,7 +13,9 @@ from torch import Tensor
 from toolkit.data import TaskData
 from toolkit.modules.fine_tuning import FineTuning, Training
 from toolkit.modules.magnitude_pruning import MagnitudePruning
+from toolkit.modules.movement_pruning import MovementPruning
 from toolkit.modules.proximal_pruning import ProximalPruning
+from toolkit.modules.wanda_pruning import WandaPruning
 from toolkit.modules.weight_pruning import WeightPruning
 from toolkit.pruning import masks
 from toolkit.pruning.proximal import reweight, soft_threshold
@@ -29,6 +31,13 @@ METHODS: dict[str, tuple[type[WeightPruning], dict[str, Any]]] = {
     "gradual by curvature": (MagnitudePruning, {"score": "curvature"}),
     "iterative per layer": (MagnitudePruning, {"schedule": "iterative", "scope": "layer", "rounds": 3}),
     "one shot": (MagnitudePruning, {"schedule": "one_shot"}),
+    "proximal in blocks": (ProximalPruning, {"pattern": "2x2"}),
+    "gradual in blocks": (MagnitudePruning, {"pattern": "2x2", "interval": 4}),
+    "movement": (MovementPruning, {"interval": 4}),
+    "movement by sums": (MovementPruning, {"interval": 4, "score_optimizer": "sgd", "scope": "layer"}),
+    "soft movement": (MovementPruning, {"interval": 4, "mode": "soft"}),
+    "wanda": (WandaPruning, {"scope": "layer"}),
+    "gradual wanda": (WandaPruning, {"scope": "global", "schedule": "gradual", "interval": 4, "calibration": 10}),
 }
 every_method = pytest.mark.parametrize("method", METHODS)
 

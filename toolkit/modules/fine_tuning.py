@@ -9,10 +9,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import Parameter
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
@@ -20,8 +21,10 @@ from toolkit.data.batching import BatchLoader
 from toolkit.data.task_data import TaskData
 from toolkit.data.tokenization import fingerprint
 from toolkit.metrics import task_metrics
-from toolkit.models.encoder import load_network, load_tokenizer
+from toolkit.models.encoder import load_network, load_tokenizer, prunable_weights
 from toolkit.modules.distillation import Distillation, hidden_states_loss, logits_loss, matching_layers
+from toolkit.modules.held_zeros import HeldZeros
+from toolkit.pruning import masks
 from toolkit.tasks import Task
 
 IGNORED = -100  # The label of tokens that carry none, as in transformers.
@@ -36,12 +39,15 @@ class Training:
         weight_decay: Decoupled; matrices only, not biases and normalisations.
         warmup_fraction: Share of the optimizer steps over which the learning rate rises.
         dropout: Replaces every dropout probability of the network; null leaves them.
+        hold_zeros: Whether the weights of the transformer blocks that are exactly zero at the start stay zero: the
+            pattern of a network that was pruned before.
     """
 
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
     warmup_fraction: float = 0.1
     dropout: float | None = None
+    hold_zeros: bool = False
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
@@ -84,6 +90,12 @@ class FineTuning(LightningModule):
             torch.manual_seed(self.seed)  # A fresh head depends on the seed, not on what was built before it.
             self.network: PreTrainedModel = load_network(network, task, dropout=training.dropout)
         self.network_name = network
+        self.held = HeldZeros({})
+        if training.hold_zeros:
+            weights = prunable_weights(self.network)
+            self.held = HeldZeros(weights, masks.zeros(weights))
+            if not masks.sparsity(weights):
+                rank_zero_warn(f"training.hold_zeros holds nothing: the blocks of {network} have no zeros.")
         self.num_steps = 0  # Optimizer steps of the whole run, known once it starts.
         self.metrics = {split: task_metrics(task, sync_on_compute=False) for split in ("dev", *task.judged)}
         self._loader_states: list[dict[str, Any]] = []
@@ -128,6 +140,7 @@ class FineTuning(LightningModule):
                 f"trainer.precision={self.trainer.precision} rounds the weights themselves, and small steps and "
                 "thresholds vanish; use bf16-mixed or 32-true."
             )
+        self.held.to_weights()
         self.network.train()
         for teacher in self._teacher:
             torch.nn.Module.to(teacher, self.device)
@@ -167,6 +180,18 @@ class FineTuning(LightningModule):
             )
         self.log("loss", loss, prog_bar=True)
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Drop the gradients of the weights that are held at zero."""
+        self.held.drop_gradients()
+
+    def on_train_epoch_end(self) -> None:
+        """Make sure that they are still zero.
+
+        Raises:
+            RuntimeError: If the optimizer moved one.
+        """
+        self.held.check(self.trainer.optimizers[0])
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Loss of the labels and, with a teacher, of its logits and hidden states.

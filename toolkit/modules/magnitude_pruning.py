@@ -9,6 +9,7 @@ from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import Training
 from toolkit.modules.weight_pruning import WeightPruning
 from toolkit.pruning import masks
+from toolkit.pruning.patterns import prune_pattern
 from toolkit.pruning.schedules import Schedule, scheduled_sparsity
 from toolkit.tasks import Task
 
@@ -21,11 +22,14 @@ class MagnitudePruning(WeightPruning):
         network: A name on the hub, a folder, or ``minilm`` for the one in the ``demo`` extra.
         targets: Regular expression, searched in the names of the weight matrices of the transformer blocks: what may be
             pruned. Embeddings, normalisations, biases, pooler and head never are.
-        sparsity: Share of the targets that is zero at the end, in [0, 1).
+        sparsity: Share of the targets that is zero at the end, in [0, 1); null where ``pattern`` is N:M.
+        pattern: How the zeros lie: ``unstructured``, N:M such as ``2:4`` (two of four neighbours are kept), or blocks
+            of outputs and inputs such as ``8x8``, scored by the sum over their weights.
         schedule: ``gradual`` along a cubic curve (Zhu and Gupta 2017), ``iterative`` in equal rounds (NIP of the RPP
             paper), ``one_shot`` at the end of the window.
         score: ``magnitude`` |w|, or ``curvature`` w²·d, d being Adam's metric.
-        scope: ``global`` compares the scores of all targets, ``layer`` those within each matrix.
+        scope: ``global`` compares the scores of all targets, ``layer`` those within each matrix, ``row`` those of each
+            of its outputs.
         rounds: Of the iterative schedule.
         interval: Steps between two prunings of the gradual schedule.
         prune_start: Share of the steps after which pruning begins.
@@ -42,7 +46,8 @@ class MagnitudePruning(WeightPruning):
         task: Task,
         network: str = "minilm",
         targets: str = ".*",
-        sparsity: float = 0.8,
+        sparsity: float | None = 0.8,
+        pattern: str = "unstructured",
         schedule: Schedule = "gradual",
         score: Literal["magnitude", "curvature"] = "magnitude",
         scope: masks.Scope = "global",
@@ -55,7 +60,11 @@ class MagnitudePruning(WeightPruning):
     ) -> None:
         if rounds < 1 or interval < 1:
             raise ValueError(f"model.rounds and model.interval must be positive, but got {rounds} and {interval}.")
-        super().__init__(task, network, targets, sparsity, prune_start, prune_fraction, training, distillation)
+        super().__init__(task, network, targets, sparsity, pattern, prune_start, prune_fraction, training, distillation)
+        if self.sparsity is None:
+            raise ValueError("model.sparsity is null, which only an N:M pattern makes up for; give a share in [0, 1).")
+        if scope == "row":
+            self.linear_layers("model.scope=row")
         self.pruning_schedule: Schedule = schedule
         self.score = score
         self.scope: masks.Scope = scope
@@ -75,8 +84,11 @@ class MagnitudePruning(WeightPruning):
         return self._pattern(optimizer, self._wanted(1.0))
 
     def _wanted(self, progress: float) -> float:
-        assert self.sparsity is not None  # The constructor's type says so.
+        assert self.sparsity is not None  # The constructor says so.
         return scheduled_sparsity(self.pruning_schedule, progress, self.sparsity, self.rounds)
 
     def _pattern(self, optimizer: Optimizer, sparsity: float) -> dict[str, Tensor]:
-        return masks.prune_smallest(self.scores(optimizer, self.score == "curvature"), sparsity, self.scope)
+        return prune_pattern(self._scores(optimizer), sparsity, self.pattern, self.scope)
+
+    def _scores(self, optimizer: Optimizer) -> dict[str, Tensor]:
+        return self.scores(optimizer, self.score == "curvature")

@@ -13,7 +13,8 @@ from toolkit.modules.fine_tuning import Training
 from toolkit.modules.weight_pruning import WeightPruning, second_moment
 from toolkit.pruning import masks
 from toolkit.pruning.curvature import adam_metric
-from toolkit.pruning.proximal import penalty_for_sparsity, resistance, reweight, shrink_
+from toolkit.pruning.patterns import Blocks, Grouped, in_blocks, parse_pattern, prune_pattern
+from toolkit.pruning.proximal import block_sizes, penalty_for_sparsity, resistance, reweight, shrink_, shrink_blocks_
 from toolkit.tasks import Task
 
 CONTROL_STEPS = 20  # Steps between two derivations of the penalty from the weights as they are.
@@ -40,7 +41,11 @@ class ProximalPruning(WeightPruning):
         network: A name on the hub, a folder, or ``minilm`` for the one in the ``demo`` extra.
         targets: Regular expression, searched in the names of the weight matrices of the transformer blocks: what may be
             pruned. Embeddings, normalisations, biases, pooler and head never are.
-        sparsity: Share of the targets that is zero at the end, in [0, 1); null where ``penalty`` is given.
+        sparsity: Share of the targets that is zero at the end, in [0, 1); null where ``penalty`` is given or
+            ``pattern`` is N:M.
+        pattern: How the zeros lie: ``unstructured``, blocks of outputs and inputs such as ``8x8``, which shrink by the
+            group soft-threshold (:func:`toolkit.pruning.proximal.shrink_blocks_`), or N:M such as ``2:4``: weights then
+            shrink one by one, and the pattern is fixed by the score in use.
         penalty: γ of the paper; null to derive it from ``sparsity``.
         metric: ``adam`` takes the threshold in Adam's own metric, ``euclidean`` is the paper's.
         exponent: p; ``rising`` makes it the number of the outer iteration (``reweight_interval`` steps).
@@ -56,8 +61,8 @@ class ProximalPruning(WeightPruning):
         distillation: What is learned from a teacher beside the labels.
 
     Raises:
-        ValueError: If an option is out of range, ``targets`` matches nothing, or not just one of ``penalty`` and
-            ``sparsity`` is given.
+        ValueError: If an option is out of range, ``targets`` matches nothing, the pattern does not fit the targets, or
+            not just one of ``penalty`` and ``sparsity`` is given.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class ProximalPruning(WeightPruning):
         network: str = "minilm",
         targets: str = ".*",
         sparsity: float | None = 0.8,
+        pattern: str = "unstructured",
         penalty: float | None = None,
         metric: Literal["adam", "euclidean"] = "adam",
         exponent: float | Literal["rising"] = 1.0,
@@ -79,7 +85,8 @@ class ProximalPruning(WeightPruning):
         training: Training = Training(),
         distillation: Distillation = Distillation(),
     ) -> None:
-        if (penalty is None) == (sparsity is None):
+        said_by_pattern = penalty is None and isinstance(parse_pattern(pattern), Grouped)
+        if (penalty is None) == (sparsity is None) and not said_by_pattern:
             raise ValueError(
                 "The sparsity is either wanted (model.sparsity=0.8 model.penalty=null) or the result of a penalty "
                 f"(model.penalty=0.01 model.sparsity=null), but got sparsity {sparsity} and penalty {penalty}."
@@ -99,7 +106,7 @@ class ProximalPruning(WeightPruning):
                 "model.interval and model.reweight_interval must be positive, "
                 f"but got {interval} and {reweight_interval}."
             )
-        super().__init__(task, network, targets, sparsity, prune_start, prune_fraction, training, distillation)
+        super().__init__(task, network, targets, sparsity, pattern, prune_start, prune_fraction, training, distillation)
         self.metric = metric
         self.exponent = exponent
         self.epsilon = epsilon
@@ -132,10 +139,11 @@ class ProximalPruning(WeightPruning):
             and self.window()[0] <= self.trainer.global_step < self.window()[1]
         ):
             exponent = self._exponent(self.trainer.global_step + 1)
-            norms = [
-                (self.importances.get(name, reweight(weight.detach(), exponent, self.epsilon)) * weight.abs()).sum()
-                for name, weight in self.weights.items()
-            ]
+            norms = []
+            for name, weight in self.weights.items():
+                sizes = self._sizes(weight)
+                importance = self.importances.get(name, reweight(sizes.detach(), exponent, self.epsilon))
+                norms.append((importance * sizes).sum() * (weight.numel() // sizes.numel()))
             loss = loss + self.gamma * torch.stack(norms).sum()
         return loss
 
@@ -148,21 +156,24 @@ class ProximalPruning(WeightPruning):
             self._control(optimizer, step)
         if outer:
             self.importances = {
-                name: reweight(weight, self._exponent(step), self.epsilon) for name, weight in self.weights.items()
+                name: reweight(self._sizes(weight), self._exponent(step), self.epsilon)
+                for name, weight in self.weights.items()
             }
         self.pending += optimizer.param_groups[0]["lr"]
         if self.regularizer == "proximal" and (step % self.interval == 0 or step == end):
             for name, weight in self.weights.items():
                 memory = self._memory(weight)
-                shrink_(
-                    weight,
-                    self.pending * self.gamma,
-                    importance=self.importances.get(name),
-                    metric=self._metric(second_moment(optimizer, weight), memory[2]) if self.metric == "adam" else None,
-                    exponent=self._exponent(step),
-                    epsilon=self.epsilon,
-                    scratch=memory,
-                )
+                metric = self._metric(second_moment(optimizer, weight), memory[2]) if self.metric == "adam" else None
+                shared: dict[str, Any] = {
+                    "importance": self.importances.get(name),
+                    "exponent": self._exponent(step),
+                    "epsilon": self.epsilon,
+                }
+                if isinstance(self.pattern, Blocks):
+                    metric = None if metric is None else in_blocks(metric, self.pattern).mean((1, 3))
+                    shrink_blocks_(weight, self.pending * self.gamma, self.pattern, metric=metric, **shared)
+                else:
+                    shrink_(weight, self.pending * self.gamma, metric=metric, scratch=memory, **shared)
             self.pending = 0.0
 
     def final_pattern(self, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -170,27 +181,37 @@ class ProximalPruning(WeightPruning):
         self.importances = {}
         if self.sparsity is None:
             return masks.zeros(self.weights)
-        return masks.prune_smallest(self.scores(optimizer, self.metric == "adam", self.floor), self.sparsity)
+        return prune_pattern(self.scores(optimizer, self.metric == "adam", self.floor), self.sparsity, self.pattern)
 
     def _control(self, optimizer: Optimizer, step: int) -> None:
         """Measure Adam's metric, and derive the penalty that prunes the wanted share in the rest of the window."""
         if self.metric == "adam":
             self.typical = self.typical_gradient(optimizer)
-        if self.sparsity is not None:
+        if self.penalty is None and self.sparsity is not None:
             start, _ = self.window()
             left = max(self._left[step - 1], HORIZON * self._left[start])
             # Where the learning rate is zero throughout, nothing shrinks, and the settling prunes.
             self.gamma = penalty_for_sparsity(self._resistances(optimizer, step), self.sparsity, left) if left else 0.0
 
     def _resistances(self, optimizer: Optimizer, step: int) -> Tensor:
-        stride = self._stride()
+        per_block = self.pattern.rows * self.pattern.columns if isinstance(self.pattern, Blocks) else 1
+        stride = max(1, self._stride() // per_block)
         parts = []
         for weight in self.weights.values():
-            part = resistance(weight.flatten()[::stride], self._exponent(step), self.epsilon)
+            part = resistance(self._sizes(weight).flatten()[::stride], self._exponent(step), self.epsilon)
             if self.metric == "adam":
-                part *= self._metric(second_moment(optimizer, weight).flatten()[::stride])
+                moment = second_moment(optimizer, weight)
+                if isinstance(self.pattern, Blocks):
+                    metric = in_blocks(self._metric(moment), self.pattern).mean((1, 3)).flatten()[::stride]
+                else:
+                    metric = self._metric(moment.flatten()[::stride])
+                part *= metric
             parts.append(part)
         return torch.cat(parts)
+
+    def _sizes(self, weight: Tensor) -> Tensor:
+        """What shrinks: the weights, or the root mean squares of blocks of them."""
+        return block_sizes(weight, self.pattern) if isinstance(self.pattern, Blocks) else weight.abs()
 
     def _metric(self, moment: Tensor, memory: Tensor | None = None) -> Tensor:
         out = None if memory is None else memory[: moment.numel()].view(moment.shape)

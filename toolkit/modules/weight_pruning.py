@@ -6,15 +6,17 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from toolkit.models.encoder import prunable_weights
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.held_zeros import HeldZeros
 from toolkit.pruning import masks
 from toolkit.pruning.curvature import adam_metric, saliency, typical_gradient
+from toolkit.pruning.patterns import Grouped, check_pattern, parse_pattern
 from toolkit.tasks import Task
 
 SAMPLE = 2**17  # Quantiles of millions of weights are estimated on about so many: to a tenth of a per cent.
@@ -32,14 +34,16 @@ class WeightPruning(FineTuning, ABC):
         network: A name on the hub, a folder, or ``minilm`` for the one in the ``demo`` extra.
         targets: Regular expression, searched in the names of the weight matrices of the transformer blocks: what may be
             pruned. Embeddings, normalisations, biases, pooler and head never are.
-        sparsity: Share of the targets that is zero at the end, in [0, 1).
+        sparsity: Share of the targets that is zero at the end, in [0, 1); null where something else says it.
+        pattern: How the zeros lie: ``unstructured``, N:M such as ``2:4``, which makes its own sparsity, or blocks of
+            outputs and inputs such as ``8x8``.
         prune_start: Share of the steps after which pruning begins.
         prune_fraction: Share of the steps after which the pattern is fixed.
         training: How the weights are trained.
         distillation: What is learned from a teacher beside the labels.
 
     Raises:
-        ValueError: If an option is out of range or ``targets`` matches nothing.
+        ValueError: If an option is out of range, ``targets`` matches nothing, or the pattern does not fit the targets.
     """
 
     def __init__(
@@ -48,11 +52,20 @@ class WeightPruning(FineTuning, ABC):
         network: str = "minilm",
         targets: str = ".*",
         sparsity: float | None = 0.8,
+        pattern: str = "unstructured",
         prune_start: float = 0.1,
         prune_fraction: float = 0.6,
         training: Training = Training(),
         distillation: Distillation = Distillation(),
     ) -> None:
+        lies = parse_pattern(pattern)
+        if isinstance(lies, Grouped):
+            if sparsity is not None and abs(sparsity - lies.sparsity) > 1e-3:
+                raise ValueError(
+                    f"model.pattern={pattern} makes a sparsity of {lies.sparsity:.4g}, but model.sparsity is "
+                    f"{sparsity}; set model.sparsity=null."
+                )
+            sparsity = lies.sparsity
         if sparsity is not None and not 0 <= sparsity < 1:
             raise ValueError(f"model.sparsity must lie in [0, 1), the share of weights to prune, but got {sparsity}.")
         if not 0 <= prune_start < prune_fraction <= 1:
@@ -66,8 +79,19 @@ class WeightPruning(FineTuning, ABC):
         self.prune_start = prune_start
         self.prune_fraction = prune_fraction
         self.weights: dict[str, Parameter] = prunable_weights(self.network, targets)
-        self.pruned: dict[str, Tensor] = {}  # True where the weight is held at zero.
-        self._living: dict[str, Tensor] = {}  # 1 where it is not, 0 where it is.
+        self.pattern = lies
+        if self.pattern is not None:
+            self.linear_layers(f"model.pattern={pattern}")
+            check_pattern(self.pattern, self.weights)
+        self._brought = self.held.pruned  # Zeros that the network came with, where they are held.
+        self.held = HeldZeros(self.held.weights | self.weights, self._brought)
+        if self._brought and sparsity is not None and not isinstance(self.pattern, Grouped):
+            brought = masks.sparsity(self.weights)
+            if round(brought, 4) > round(sparsity, 4):
+                raise ValueError(
+                    f"model.sparsity={sparsity} is less than the {brought:.4f} of the targets that {network} brings as "
+                    "zeros; raise it, or set model.training.hold_zeros=false."
+                )
         self.fixed = False
         self.natural_sparsity: float | None = None
 
@@ -78,6 +102,34 @@ class WeightPruning(FineTuning, ABC):
     @abstractmethod
     def final_pattern(self, optimizer: Optimizer) -> dict[str, Tensor]:
         """The pattern to fix: name of a weight → True where it is pruned."""
+
+    @property
+    def pruned(self) -> dict[str, Tensor]:
+        """Name of a target → boolean tensor, True where the weight is held at zero."""
+        return {name: pruned for name, pruned in self.held.pruned.items() if name in self.weights}
+
+    def linear_layers(self, option: str) -> dict[str, nn.Linear]:
+        """The layers that the targets belong to.
+
+        Args:
+            option: What needs them to be linear layers, for the error.
+
+        Returns:
+            Name of a weight → its layer.
+
+        Raises:
+            ValueError: If a target is no matrix of a linear layer, (outputs, inputs).
+        """
+        layers = {}
+        for name in self.weights:
+            layer = self.network.get_submodule(name.rpartition(".")[0])
+            if not isinstance(layer, nn.Linear):
+                raise ValueError(
+                    f"{option} is for linear layers, whose weights are (outputs, inputs); {name} belongs to "
+                    f"{type(layer).__name__}. Leave it out by model.targets, or choose another option."
+                )
+            layers[name] = layer
+        return layers
 
     def window(self) -> tuple[int, int]:
         """First step after which nothing is pruned yet, and the step after which the pattern is fixed."""
@@ -97,25 +149,6 @@ class WeightPruning(FineTuning, ABC):
         configured["optimizer"].register_step_post_hook(self._after_step)
         return configured  # type: ignore[no-any-return]
 
-    def on_fit_start(self) -> None:
-        """Put the pattern of a resumed run beside the weights."""
-        super().on_fit_start()
-        self.pruned = {name: pruned.to(self.weights[name].device) for name, pruned in self.pruned.items()}
-        self._living = {}
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Drop the gradients of dead weights.
-
-        Without them, and with nothing remembered, the optimizer leaves a weight that is zero where it is; nor do they
-        count in the gradient's norm. Multiplying by numbers takes a seventh of the time of filling by a mask.
-        """
-        for name, pruned in self.pruned.items():
-            if name not in self._living:
-                self._living[name] = (~pruned).to(self.weights[name].dtype)
-            gradient = self.weights[name].grad
-            if gradient is not None:
-                gradient.mul_(self._living[name])
-
     @torch.no_grad()
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         step = self.trainer.global_step + 1
@@ -131,18 +164,12 @@ class WeightPruning(FineTuning, ABC):
         self.fixed = True
 
     def hold(self, pruned: dict[str, Tensor], optimizer: Optimizer) -> None:
-        """Zero the pruned weights and what the optimizer remembers of them, and keep them zero from now on.
-
-        Momentum would revive them otherwise.
-        """
-        self.pruned = pruned
-        self._living = {}
-        for name, dead in pruned.items():
-            weight = self.weights[name]
-            weight.masked_fill_(dead, 0)
-            for value in optimizer.state.get(weight, {}).values():
-                if isinstance(value, Tensor) and value.shape == weight.shape:
-                    value.masked_fill_(dead, 0)
+        """Zero the pruned weights, and those that the network brought as zeros, and keep them zero from now on."""
+        brought = self._brought
+        self.held.hold(
+            {name: dead | brought[name].to(dead.device) if name in brought else dead for name, dead in pruned.items()},
+            optimizer,
+        )
 
     def on_train_epoch_end(self) -> None:
         """Log the sparsity of the targets.
@@ -150,10 +177,7 @@ class WeightPruning(FineTuning, ABC):
         Raises:
             RuntimeError: If the optimizer moved a dead weight.
         """
-        for name, pruned in self.pruned.items():
-            if self.weights[name][pruned].count_nonzero():
-                optimizer = type(self.trainer.optimizers[0]).__name__
-                raise RuntimeError(f"{optimizer} moved pruned weights of {name}, whose gradients are zero; use AdamW.")
+        super().on_train_epoch_end()
         self.log("sparsity", masks.sparsity(self.weights), prog_bar=True)
 
     @torch.no_grad()
@@ -185,16 +209,23 @@ class WeightPruning(FineTuning, ABC):
             }
         else:
             scores = {name: weight.abs() for name, weight in self.weights.items()}
-        for name, pruned in self.pruned.items():
-            scores[name] = scores[name].masked_fill(pruned, -torch.inf)
-        return scores
+        return self.without_pruned(scores)
+
+    def without_pruned(self, scores: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Let the weights that are held at zero score -inf, so that they stay pruned."""
+        pruned = self.pruned
+        return {
+            name: score.masked_fill(pruned[name], -torch.inf) if name in pruned else score
+            for name, score in scores.items()
+        }
 
     def typical_gradient(self, optimizer: Optimizer) -> float:
         """The median of √v̂ over the living weights, estimated on a sample."""
         stride = self._stride()
+        pruned = self.pruned
         moments = [
-            second_moment(optimizer, weight).flatten()[::stride][~self.pruned[name].flatten()[::stride]]
-            if name in self.pruned
+            second_moment(optimizer, weight).flatten()[::stride][~pruned[name].flatten()[::stride]]
+            if name in pruned
             else second_moment(optimizer, weight).flatten()[::stride]
             for name, weight in self.weights.items()
         ]
@@ -213,7 +244,7 @@ class WeightPruning(FineTuning, ABC):
         It is no buffer: DistributedDataParallel sends every buffer around at every step.
         """
         checkpoint["pruning"] = {
-            "pruned": self.pruned,
+            "pruned": self.held.pruned,
             "fixed": self.fixed,
             "natural_sparsity": self.natural_sparsity,
         }
@@ -222,7 +253,7 @@ class WeightPruning(FineTuning, ABC):
         """Take the pattern out of the checkpoint."""
         super().on_load_checkpoint(checkpoint)
         state = checkpoint["pruning"]
-        self.pruned = state["pruned"]
+        self.held.pruned = state["pruned"]
         self.fixed = state["fixed"]
         self.natural_sparsity = state["natural_sparsity"]
 

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Scope = Literal["global", "layer"]
+Scope = Literal["global", "layer", "row"]
 
 
 def mask_smallest(scores: Tensor, count: int) -> Tensor:
@@ -41,17 +41,46 @@ def mask_smallest(scores: Tensor, count: int) -> Tensor:
     return pruned.view(scores.shape)
 
 
+def mask_smallest_per_row(scores: Tensor, count: int) -> Tensor:
+    """Mark ``count`` of the scores as pruned, the smallest of each row, from each row as many.
+
+    Where the rows do not divide the count, the first rows lose one more each: the count is exact, and no row loses
+    fewer when it rises.
+
+    Args:
+        scores: ``(R, C)``.
+        count: From 0 to the number of scores.
+
+    Returns:
+        A boolean tensor ``(R, C)``, True where the weight is pruned; of equal scores in a row the first are.
+
+    Example:
+        >>> mask_smallest_per_row(torch.tensor([[3.0, 1.0, 1.0], [0.0, 2.0, 5.0]]), 3)
+        tensor([[False,  True,  True],
+                [ True, False, False]])
+    """
+    rows, columns = scores.shape
+    each, more = divmod(count, rows)
+    counts = each + (torch.arange(rows, device=scores.device) < more).long()
+    ranks = torch.arange(columns, device=scores.device)
+    order = scores.argsort(dim=1, stable=True)
+    return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, order, ranks < counts[:, None])
+
+
 def prune_smallest(scores: Mapping[str, Tensor], sparsity: float, scope: Scope = "global") -> dict[str, Tensor]:
     """Prune the share ``sparsity`` of the weights that score least.
 
     Args:
         scores: Name of a weight → its scores, of the weight's shape.
         sparsity: The share to prune, in [0, 1].
-        scope: ``global`` compares the scores of all weights, ``layer`` those within each weight matrix.
+        scope: ``global`` compares the scores of all weights, ``layer`` those within each weight matrix, ``row`` those
+            of each row of a matrix, that is of one output (:func:`mask_smallest_per_row`).
 
     Returns:
         Name of a weight → boolean tensor of its shape, True where it is pruned.
     """
+    if scope == "row":
+        return {name: mask_smallest_per_row(score, round(sparsity * score.numel())) for name, score in scores.items()}
     if scope == "layer":
         return {name: mask_smallest(score, round(sparsity * score.numel())) for name, score in scores.items()}
     flat = torch.cat([score.flatten() for score in scores.values()])

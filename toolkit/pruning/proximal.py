@@ -10,8 +10,12 @@ form, :func:`toolkit.pruning.curvature.adam_metric` for Adam's own) the threshol
 :math:`\lambda \gamma \alpha_i / d_i` with learning rate :math:`\lambda`.
 """
 
+import math
+
 import torch
 from torch import Tensor
+
+from toolkit.pruning.patterns import Blocks, in_blocks
 
 
 def soft_threshold(weight: Tensor, threshold: Tensor | float) -> Tensor:
@@ -97,6 +101,64 @@ def shrink_(
     torch.neg(threshold, out=other)
     torch.clamp(weight, other, threshold, out=threshold)
     return weight.sub_(threshold)
+
+
+def block_sizes(weight: Tensor, blocks: Blocks) -> Tensor:
+    r"""Root mean square of the weights of every block, which stands for the block as :math:`|w|` does for a weight.
+
+    .. math:: n_B = \lVert w_B \rVert_2 \big/ \sqrt{|B|}
+
+    Args:
+        weight: ``(R, C)``.
+        blocks: r x c, which divide it.
+
+    Returns:
+        ``(R / r, C / c)``.
+    """
+    norms: Tensor = torch.linalg.vector_norm(in_blocks(weight, blocks), dim=(1, 3))
+    return norms / math.sqrt(blocks.rows * blocks.columns)
+
+
+def shrink_blocks_(
+    weight: Tensor,
+    scale: float,
+    blocks: Blocks,
+    *,
+    importance: Tensor | None = None,
+    metric: Tensor | None = None,
+    exponent: float = 1.0,
+    epsilon: float = 1e-3,
+) -> Tensor:
+    r"""Apply one proximal step of the reweighted group norm in place.
+
+    The penalty is :math:`\gamma \sum_B \alpha_B \sqrt{|B|} \lVert w_B \rVert_2`, the group lasso of Yuan and Lin (2006)
+    with :func:`reweight` of the :func:`block_sizes` :math:`n_B`; its proximal operator is the group soft-threshold
+
+    .. math:: w_B \leftarrow w_B \max\Big(1 - \frac{\lambda\gamma\alpha_B}{d_B n_B},\, 0\Big), \qquad
+              \alpha_B = \frac{1}{n_B^p + \varepsilon}
+
+    so that :math:`n_B` shrinks just as the :math:`|w_i|` of an unstructured pattern does, and blocks of one weight are
+    that pattern. A metric is one number for each block: with a different one for each weight there is no closed form.
+
+    Args:
+        weight: ``(R, C)``, in float32.
+        scale: :math:`\lambda\gamma`, learning rate times penalty.
+        blocks: r x c, which divide it.
+        importance: :math:`\alpha_B`, ``(R / r, C / c)``, if it was computed earlier; else it is that of ``weight`` now.
+        metric: :math:`d_B`, ``(R / r, C / c)``, or None for 1.
+        exponent: :math:`p` of :func:`reweight`.
+        epsilon: :math:`\varepsilon` of :func:`reweight`.
+
+    Returns:
+        ``weight``.
+    """
+    size = block_sizes(weight, blocks)
+    threshold = scale * (reweight(size, exponent, epsilon) if importance is None else importance)
+    if metric is not None:
+        threshold = threshold / metric
+    factor = soft_threshold(size, threshold).div_(size).nan_to_num_(0.0)  # A block of zeros stays as it is.
+    in_blocks(weight, blocks).mul_(factor[:, None, :, None])
+    return weight
 
 
 def resistance(weight: Tensor, exponent: float = 1.0, epsilon: float = 1e-3) -> Tensor:

@@ -1,0 +1,196 @@
+r"""How pruned weights lie in their matrices: anywhere, N of every M along a row, or in blocks.
+
+A pattern decides which sets of weights may be pruned together; the scores decide among them. Matrices are those of
+linear layers, (outputs, inputs): a row holds the weights of one output.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from toolkit.pruning.masks import Scope, mask_smallest_per_row, prune_smallest
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """N of every M consecutive inputs of a row are kept, such as the 2:4 of Mishra et al. 2021.
+
+    Source: https://arxiv.org/abs/2104.08378, section 3.
+
+    Args:
+        kept: N.
+        size: M.
+    """
+
+    kept: int
+    size: int
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zeros that the pattern makes."""
+        return 1 - self.kept / self.size
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of adjacent weights are pruned together.
+
+    Args:
+        rows: Outputs of a block.
+        columns: Inputs of a block.
+    """
+
+    rows: int
+    columns: int
+
+
+Pattern = Grouped | Blocks | None  # None: unstructured.
+
+
+def parse_pattern(text: str) -> Pattern:
+    """Read a pattern from an option.
+
+    Args:
+        text: ``unstructured``, ``N:M`` such as ``2:4`` (two of every four are kept), or ``RxC`` such as ``8x8``.
+
+    Returns:
+        The pattern; None for ``unstructured``.
+
+    Raises:
+        ValueError: If it is none of these, or N is not below M.
+
+    Example:
+        >>> parse_pattern("2:4"), parse_pattern("8x16"), parse_pattern("unstructured")
+        (Grouped(kept=2, size=4), Blocks(rows=8, columns=16), None)
+    """
+    if text == "unstructured":
+        return None
+    if (found := re.fullmatch(r"(\d+):(\d+)", text)) and 0 < int(found[1]) < int(found[2]):
+        return Grouped(int(found[1]), int(found[2]))
+    if (found := re.fullmatch(r"(\d+)x(\d+)", text)) and int(found[1]) > 0 and int(found[2]) > 0:
+        return Blocks(int(found[1]), int(found[2]))
+    raise ValueError(
+        f'model.pattern is {text!r}; give unstructured, N:M with 0 < N < M such as "2:4" (in quotation marks in a YAML '
+        "file), or blocks of rows and columns such as 8x8."
+    )
+
+
+def check_pattern(pattern: Pattern, weights: Mapping[str, Tensor]) -> None:
+    """Refuse matrices that a pattern does not divide.
+
+    Raises:
+        ValueError: With the name and the shape of the first one.
+    """
+    for name, weight in weights.items():
+        shape = tuple(weight.shape)
+        match pattern:
+            case Grouped(size=size) if len(shape) != 2 or shape[1] % size:
+                raise ValueError(
+                    f"The rows of {name}, shaped {shape}, cannot be cut into groups of {size}; "
+                    "choose another model.pattern, or leave it out by model.targets."
+                )
+            case Blocks(rows=rows, columns=columns) if len(shape) != 2 or shape[0] % rows or shape[1] % columns:
+                raise ValueError(
+                    f"{name}, shaped {shape}, cannot be cut into blocks of {rows}x{columns}; "
+                    "choose another model.pattern, or leave it out by model.targets."
+                )
+
+
+def in_blocks(matrix: Tensor, blocks: Blocks) -> Tensor:
+    """View a matrix by its blocks.
+
+    Args:
+        matrix: (R, C).
+        blocks: r x c, which divide it.
+
+    Returns:
+        A view (R / r, r, C / c, c): block (i, j) is ``[i, :, j, :]``.
+    """
+    height, width = matrix.shape
+    return matrix.view(height // blocks.rows, blocks.rows, width // blocks.columns, blocks.columns)
+
+
+def block_scores(scores: Tensor, blocks: Blocks) -> Tensor:
+    r"""Score of a block: the sum of the scores of its weights.
+
+    .. math:: S_B = \sum_{i \in B} s_i
+
+    Weights that score -inf, as those that are pruned already do, add nothing; a block that has no others scores -inf.
+
+    Args:
+        scores: (R, C).
+        blocks: r x c.
+
+    Returns:
+        (R / r, C / c).
+    """
+    parts = in_blocks(scores, blocks)
+    dead = parts.isneginf()
+    return parts.masked_fill(dead, 0).sum((1, 3)).masked_fill(dead.all(3).all(1), -torch.inf)
+
+
+def spread_blocks(values: Tensor, blocks: Blocks) -> Tensor:
+    """Give every weight the value of its block.
+
+    Args:
+        values: (R / r, C / c).
+        blocks: r x c.
+
+    Returns:
+        (R, C).
+    """
+    return values.repeat_interleave(blocks.rows, 0).repeat_interleave(blocks.columns, 1)
+
+
+def mask_groups(scores: Tensor, pattern: Grouped) -> Tensor:
+    """Mark the M - N smallest scores of every M consecutive inputs.
+
+    Args:
+        scores: (R, C), C divisible by M.
+        pattern: N:M.
+
+    Returns:
+        A boolean tensor (R, C), True where the weight is pruned; of equal scores the first.
+
+    Example:
+        >>> mask_groups(torch.tensor([[3.0, 0.0, 0.0, 1.0]]), Grouped(2, 4))
+        tensor([[False,  True,  True, False]])
+    """
+    groups = scores.reshape(-1, pattern.size)
+    return mask_smallest_per_row(groups, len(groups) * (pattern.size - pattern.kept)).view(scores.shape)
+
+
+def prune_pattern(
+    scores: Mapping[str, Tensor], sparsity: float, pattern: Pattern = None, scope: Scope = "global"
+) -> dict[str, Tensor]:
+    """Prune the share ``sparsity`` of the weights that score least, as the pattern allows.
+
+    Blocks are pruned by :func:`block_scores`, and the share is exact to one block in each unit of the scope. Of N:M,
+    a share below that of the pattern prunes the smallest of those that the full pattern would prune, so that a
+    gradual schedule ends with it.
+
+    Args:
+        scores: Name of a weight → its scores, (outputs, inputs); -inf where it is pruned already.
+        sparsity: The share to prune, in [0, 1]; at most that of an N:M pattern.
+        pattern: How the pruned weights lie.
+        scope: What is compared with what (:func:`toolkit.pruning.masks.prune_smallest`).
+
+    Returns:
+        Name of a weight → boolean tensor of its shape, True where it is pruned.
+    """
+    match pattern:
+        case None:
+            return prune_smallest(scores, sparsity, scope)
+        case Blocks():
+            sums = {name: block_scores(score, pattern) for name, score in scores.items()}
+            pruned = prune_smallest(sums, sparsity, scope)
+            return {name: spread_blocks(mask, pattern) for name, mask in pruned.items()}
+        case Grouped():
+            full = {name: mask_groups(score, pattern) for name, score in scores.items()}
+            if sparsity >= pattern.sparsity:
+                return full
+            allowed = {name: score.masked_fill(~full[name], torch.inf) for name, score in scores.items()}
+            return prune_smallest(allowed, sparsity, scope)
