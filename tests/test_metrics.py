@@ -189,3 +189,11 @@ def test_every_task_has_its_metrics_under_their_names(name: str) -> None:
 def test_metrics_that_do_not_fit_are_errors(task: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         task_metrics(task)
+
+
+@pytest.mark.parametrize("ranks", [False, True])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_correlation_of_what_is_no_number_is_none(ranks: bool, value: float) -> None:
+    metric = Correlation(ranks=ranks)
+    metric.update(torch.tensor([0.1, value, 0.3]), torch.tensor([0.0, 1.0, 2.0]))
+    assert metric.compute().isnan()

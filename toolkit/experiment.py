@@ -52,6 +52,7 @@ from toolkit.pruning.masks import sparsity
 from toolkit.run_folder import check_folder, is_first_process, lock, write_text
 
 TrainerFactory = Callable[..., Trainer]
+Judging = Callable[[PreTrainedModel], tuple[Mapping[str, float], Mapping[str, Any]]]
 LENGTH = 128  # Tokens of the sentence that MACs are stated for, or as many as the network takes.
 SAVE_EVERY = timedelta(minutes=5)  # Of a long epoch; what is lost to an interruption is at most this.
 
@@ -111,6 +112,8 @@ class Experiment:
             check_folder(output, config, resume=resume)
         data.prepare_data()  # What is wrong with the files is said before anything is trained or written.
         data.setup("fit")
+        # Scores of a network and further figures, where not the sets of a labelled task judge it.
+        self.judging: Judging | None = None
         self._folders: dict[str, Path] = {}  # Of the networks, by the names of their rows.
         self._meter = Meter()
         self._is_new = not (output / "config.yaml").is_file()
@@ -313,9 +316,14 @@ class Experiment:
         write_text(target / "row.json", json.dumps(Report((row,)).to_json(), indent=2))
 
     def _row(self, network: PreTrainedModel, name: str, extras: Mapping[str, Any]) -> Row:
-        judgement = judge(network, self.data)
-        if is_first_process():
-            judgement.write(predictions_file(self.output, name))
+        further: Mapping[str, Any] = {}
+        if self.judging is not None:
+            scores, further = self.judging(network)
+        else:
+            judgement = judge(network, self.data)
+            if is_first_process():
+                judgement.write(predictions_file(self.output, name))
+            scores = judgement.scores()
         # A network of selected neurons may have no block left.
         weights = prunable_weights(network) if len(transformer_blocks(network)) else {}
         length = min(LENGTH, max_positions(network.config) or LENGTH)
@@ -323,13 +331,13 @@ class Experiment:
             name=name,
             task=self.data.task.name,
             seed=self.seed,
-            scores=judgement.scores(),
+            scores=scores,
             parameters=costs.num_parameters(network),
             nonzero_parameters=costs.num_nonzero(network),
             sparsity=sparsity(weights) if weights else 0.0,
             total_sparsity=sparsity(dict(network.named_parameters())),
             macs=costs.macs(network, length=length),
-            extras=dict(extras),
+            extras={**further, **extras},
         )
 
 
@@ -352,7 +360,8 @@ def model_card(row: Row, network: PreTrainedModel) -> str:
     """What a saved network is, in Markdown."""
     scores = "\n".join(f"| {metric} | {value:.4f} |" for metric, value in row.scores.items())
     head = type(network).__name__
-    auto = "AutoModelForTokenClassification" if "Token" in head else "AutoModelForSequenceClassification"
+    kinds = ("TokenClassification", "MaskedLM", "SequenceClassification")
+    auto = f"AutoModelFor{next(kind for kind in kinds if kind in head or kind == kinds[-1])}"
     return f"""# {row.name} on {row.task}
 
 Made with the Lightning compression toolkit; `recipe.yaml` holds every option of the run (seed {row.seed}).

@@ -175,7 +175,8 @@ class Correlation(Metric):
         r = \frac{\sum_i (x_i - \bar x)(y_i - \bar y)}
                  {\sqrt{\sum_i (x_i - \bar x)^2} \sqrt{\sum_i (y_i - \bar y)^2}}
 
-    It is 0 where a side is constant: a network that has lost everything is a result, not an error. Equal scores share
+    It is 0 where a side is constant: a network that has lost everything is a result, not an error. It is NaN where a
+    score is no number: a network that diverged has none. Equal scores share
     their mean rank. The scores are kept, and the correlation is computed from them in float64.
 
     Args:
@@ -202,6 +203,8 @@ class Correlation(Metric):
     def compute(self) -> Tensor:
         """The correlation, from -1 to 1."""
         sides = [dim_zero_cat(side).cpu().double() for side in (self.predicted, self.true)]
+        if not all(bool(side.isfinite().all()) for side in sides):  # Ranks would hide it.
+            return torch.tensor(torch.nan, device=self.device)
         # The mean of equal values is off by rounding; a constant side must have no spread at all.
         if any(bool((side == side[0]).all()) for side in sides):
             return torch.tensor(0.0, device=self.device)

@@ -1,0 +1,1 @@
+"""Comparisons: many methods on many tasks with several seeds, run, resumed, tested and reported."""

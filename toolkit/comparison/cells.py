@@ -1,0 +1,122 @@
+"""Cells on disk: what a cell's folder holds, whether it is done, and what came out of it.
+
+The folder of a cell, named by its key::
+
+    recipe options.yaml   what is run
+    run/                  the run's own folder
+    log.txt               what the run printed, over all its attempts
+    failed.txt            why the last attempt failed, if it did
+"""
+
+from pathlib import Path
+
+import yaml
+
+from toolkit.comparison.grid import Cell
+from toolkit.comparison.outcomes import Failure, Outcome
+from toolkit.evaluation.predictions import Judgement
+from toolkit.evaluation.report import Report
+from toolkit.evaluation.row import Row
+from toolkit.experiment import predictions_file
+from toolkit.run_folder import write_text
+
+
+class Store:
+    """The cells of a comparison, by their keys.
+
+    Args:
+        folder: That holds a folder for each cell.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: str) -> Path:
+        """Folder of a cell."""
+        return self.folder / key
+
+    def is_done(self, key: str) -> bool:
+        """Whether the report and the predictions of a cell are there."""
+        run = self.path(key) / "run"
+        return (run / "report.json").is_file() and predictions_file(run, self.row(key).name).is_file()
+
+    def row(self, key: str) -> Row:
+        """Row of the network that a cell made: the last of its report."""
+        return Report.read(self.path(key) / "run").rows[-1]
+
+    def outcome(self, cell: Cell) -> Outcome:
+        """What came out of a cell that is done."""
+        row = self.row(cell.key)
+        judgement = Judgement.read(predictions_file(self.path(cell.key) / "run", row.name))
+        return Outcome(method=cell.method, task=cell.task, seed=cell.seed, row=row, judgement=judgement, key=cell.key)
+
+    def failure(self, cell: Cell) -> Failure:
+        """Why a cell is not done."""
+        reason = self.path(cell.key) / "failed.txt"
+        log = self.path(cell.key) / "log.txt"
+        return Failure(
+            method=cell.method,
+            task=cell.task,
+            seed=cell.seed,
+            reason=reason.read_text(encoding="utf-8").strip() if reason.is_file() else "it has not been run",
+            log=str(log) if log.is_file() else None,
+        )
+
+    def begin(self, cell: Cell) -> Path:
+        """Write down what a cell runs.
+
+        Returns:
+            Its folder.
+        """
+        path = self.path(cell.key)
+        path.mkdir(parents=True, exist_ok=True)
+        options = yaml.safe_load(cell.config) | {"output": str((path / "run").resolve()), "resume": True}
+        if cell.dense is not None:
+            options["reference"] = str((self.path(cell.dense) / "run" / "model").resolve())
+        write_text(path / "options.yaml", yaml.safe_dump(options, sort_keys=False))
+        write_text(path / "recipe", f"{cell.recipe}\n")
+        (path / "failed.txt").unlink(missing_ok=True)
+        return path
+
+    def end(self, cell: Cell, status: int, error: BaseException | None = None) -> None:
+        """Write down why a cell failed, if it did.
+
+        Args:
+            cell: The cell.
+            status: Exit status of its process.
+            error: Of the engine, if it could not run the process.
+        """
+        if error is not None:
+            self.fail(cell, f"the engine could not run it: {error}")
+        elif not self.is_done(cell.key):
+            self.fail(cell, reason_of(self.path(cell.key) / "log.txt", status))
+
+    def fail(self, cell: Cell, reason: str) -> None:
+        """Write down why a cell failed."""
+        path = self.path(cell.key)
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(path / "failed.txt", f"{reason}\n")
+
+    def network_folder(self, cell: Cell) -> Path:
+        """Where the network of a cell is stored."""
+        name = self.row(cell.key).name
+        for row in sorted((self.path(cell.key) / "run").glob("*/row.json")):
+            if Report.read(row).rows[0].name == name:
+                return row.parent
+        return Path(yaml.safe_load(cell.config)["model"]["network"])
+
+
+def reason_of(log: Path, status: int) -> str:
+    """Why a process failed: the last error that it printed, or its last line.
+
+    Args:
+        log: What it printed.
+        status: Its exit status; below 0 the signal that ended it.
+    """
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    said = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in said if line.startswith(("error: ", "MemoryError", "torch.OutOfMemoryError"))]
+    reason = (errors or said or ["it printed nothing"])[-1].removeprefix("error: ")
+    if status in (-9, 137):
+        return f"killed by the system, mostly for lack of memory: fewer workers or a smaller data.batch_size ({reason})"
+    return reason if status != 0 else f"ended without a report: {reason}"

@@ -1,0 +1,256 @@
+"""The grid of a comparison: methods × tasks × seeds, each cell a run of a recipe with options of its own."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from toolkit import __version__
+from toolkit.catalogue import recipe_class
+from toolkit.configuration import resolve
+from toolkit.data import TaskData
+from toolkit.run_folder import digest, options_of
+from toolkit.tasks import Task
+
+BASELINE = "fine_tuning"
+_LIBRARIES = ("torch", "lightning", "transformers")  # whose versions can change what a run computes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What is compared: a recipe with options, or a network that is compressed already.
+
+    Args:
+        name: In the table; by default that of the recipe, or of the folder.
+        recipe: Name of a recipe.
+        options: Its options where they differ from the grid's, ``{model.sparsity: 0.6}``.
+        folder: Of a network that was fine-tuned on the task, of this toolkit or of `transformers`; ``{task}`` and
+            ``{seed}`` in it stand for those of a cell.
+
+    Raises:
+        ValueError: If there is neither a recipe nor a folder, or both.
+    """
+
+    name: str = ""
+    recipe: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    folder: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.recipe is None) == (self.folder is None):
+            raise ValueError(f"method {self.name!r} needs a recipe or a folder, one of the two.")
+        object.__setattr__(self, "name", self.name or self.recipe or Path(str(self.folder)).name)
+
+    @classmethod
+    def of(cls, method: "str | Method") -> "Method":
+        """A method from its short form: the name of a recipe, or a path.
+
+        Raises:
+            ValueError: If it is the name of no recipe.
+
+        Example:
+            >>> Method.of("layer_dropping").recipe, Method.of("runs/{task}/model").name
+            ('layer_dropping', 'runs/{task}/model')
+        """
+        if isinstance(method, Method):
+            return method
+        if "/" in method:
+            return cls(name=method, folder=method)
+        recipe_class(method)
+        return cls(recipe=method)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long every network is trained, whatever the method.
+
+    Args:
+        steps: Optimizer steps; null leaves the recipes' own epochs.
+        epochs: Passes over the training set.
+        examples: Training sentences; drawn with ``data.split_seed``, the same for every method.
+
+    Raises:
+        ValueError: If steps and epochs are both given, or a number is not positive.
+    """
+
+    steps: int | None = None
+    epochs: int | None = None
+    examples: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("budget.steps and budget.epochs are both given; give one of the two.")
+        for name, value in asdict(self).items():
+            if value is not None and value < 1:
+                raise ValueError(f"budget.{name} is {value}, but must be at least 1.")
+
+    def options(self) -> dict[str, Any]:
+        """The same as options of a recipe."""
+        options: dict[str, Any] = {}
+        if self.steps is not None:
+            options |= {"trainer.max_steps": self.steps, "trainer.max_epochs": -1}
+        if self.epochs is not None:
+            options["trainer.max_epochs"] = self.epochs
+        if self.examples is not None:
+            options["data.limit_train"] = self.examples
+        return options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One run of the grid.
+
+    Args:
+        method: Name of the method.
+        task: Name of the task.
+        seed: Of the run.
+        recipe: Name of the recipe.
+        config: Its resolved options, in YAML.
+        key: Stands for all that the run computes, and for the versions it computes it with.
+        dense: Key of the cell whose network is the uncompressed reference, if it has one.
+    """
+
+    method: str
+    task: str
+    seed: int
+    recipe: str
+    config: str
+    key: str
+    dense: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What is compared.
+
+    Args:
+        methods: Their names in the table differ.
+        tasks: By name, or tasks of your own.
+        seeds: Of the runs.
+        budget: The same for all.
+        data: Options ``data.*`` of all runs.
+        model: Options ``model.*`` of all runs.
+        trainer: Options ``trainer.*`` of all runs.
+        baseline: What the others are compared with: the uncompressed network, which is always part of the grid.
+
+    Raises:
+        ValueError: If there is nothing to compare, or two methods have one name.
+    """
+
+    methods: Sequence[Method]
+    tasks: Sequence[str | Task]
+    seeds: Sequence[int] = (0,)
+    budget: Budget = Budget()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+    baseline: Method = Method(recipe=BASELINE)
+
+    def __post_init__(self) -> None:
+        for name in ("methods", "tasks", "seeds"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty; give at least one.")
+        names = [method.name for method in self.methods]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two methods are called {twice[0]!r}; give each a name of its own.")
+        if len(set(self.seeds)) != len(self.seeds) or len({_name(task) for task in self.tasks}) != len(self.tasks):
+            raise ValueError("a task or a seed is given twice.")
+
+    def task_data(self, task: str | Task) -> TaskData:
+        """The data of a task, as most methods see it."""
+        options = {key.removeprefix("data."): value for key, value in self.budget.options().items() if "data." in key}
+        network = {"network": self.model["network"]} if "network" in self.model else {}
+        return TaskData(task, **network, **{**self.data, **options})
+
+    def cells(self) -> list[Cell]:
+        """Every run, those of the uncompressed networks first.
+
+        Raises:
+            ValueError: If an option is unknown, or a value of the wrong type, or the data are broken.
+        """
+        found: list[Cell] = []
+        fingerprints = {}
+        for task in self.tasks:
+            data = self.task_data(task)
+            data.prepare_data()
+            fingerprints[_name(task)] = [data.fingerprint(split) for split in ("train", "dev", *data.splits)]
+        # Methods that come to the same run share it.
+        for method in [self.baseline, *(method for method in self.methods if method.name != self.baseline.name)]:
+            for task in self.tasks:
+                resolved: dict[str, str] = {}
+                for seed in self.seeds:
+                    dense = next((cell for cell in found if (cell.task, cell.seed) == (_name(task), seed)), None)
+                    found.append(self._cell(method, task, seed, dense, fingerprints[_name(task)], resolved))
+        return found
+
+    def _cell(
+        self, method: Method, task: str | Task, seed: int, dense: Cell | None, data: list[str], resolved: dict[str, str]
+    ) -> Cell:
+        name = method.recipe or "evaluation"
+        folder = None if method.folder is None else method.folder.format(task=_name(task), seed=seed)
+        if str(folder) not in resolved:  # Seconds for a large grid, and the same for every seed.
+            resolved[str(folder)] = resolve(name, **self._options(method, task, folder))
+        if folder is not None:
+            data = [*data, *(file_digest(file) for file in sorted(Path(folder).glob("*.safetensors")))]
+        config = re.sub(r"^seed_everything: .*$", f"seed_everything: {seed}", resolved[str(folder)], flags=re.MULTILINE)
+        shares = dense is not None and _takes_reference(method)
+        reference = dense.key if shares and dense else None
+        versions = {library: version(library) for library in _LIBRARIES} | {"toolkit": __version__}
+        return Cell(
+            method=method.name,
+            task=_name(task),
+            seed=seed,
+            recipe=name,
+            config=config,
+            key=digest([options_of(config), versions, data, reference])[:16],
+            dense=reference,
+        )
+
+    def _options(self, method: Method, task: str | Task, folder: str | None) -> dict[str, Any]:
+        options: dict[str, Any] = {"seed_everything": 0, "data.task": _plain(task), "timing.seconds": 0}
+        for group in ("data", "model", "trainer"):
+            options |= {f"{group}.{key}": value for key, value in getattr(self, group).items()}
+        options |= self.budget.options()
+        options |= method.options
+        if folder is not None:
+            if not Path(folder, "config.json").is_file():
+                raise ValueError(f"method {method.name!r}: {folder} is no folder of a network (no config.json).")
+            options = {key: value for key, value in options.items() if not key.startswith("model.")}
+            options["model.network"] = folder
+        return options
+
+
+def _takes_reference(method: Method) -> bool:
+    """Whether the grid's uncompressed network is the one that a method's recipe would train itself."""
+    own = ("data.", "trainer.", "reference", "model.network")
+    return (
+        method.recipe is not None
+        and hasattr(recipe_class(method.recipe), "train_reference")
+        and not any(key.startswith(own) for key in method.options)
+    )
+
+
+def file_digest(file: Path) -> str:
+    """Hash of a file's content."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _name(task: str | Task) -> str:
+    return task if isinstance(task, str) else task.name
+
+
+def _plain(task: str | Task) -> Any:
+    """A task as an option of a recipe."""
+    return task if isinstance(task, str) else yaml.safe_load(yaml.safe_dump(_lists(asdict(task))))
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _lists(part) for key, part in value.items()}
+    return [_lists(part) for part in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,88 @@
+"""Latency and throughput of the networks of a comparison, measured beside each other when nothing else runs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from toolkit.comparison.cells import Store
+from toolkit.comparison.grid import Cell
+from toolkit.comparison.outcomes import Outcome
+from toolkit.evaluation import costs
+from toolkit.evaluation.costs import Latency, Timing
+from toolkit.models import storage
+from toolkit.run_folder import digest, write_text
+
+
+def measure(
+    cells: Sequence[Cell], store: Store, folder: Path, latency: Timing, throughput: Timing, *, stored_only: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Measure the networks of each task and seed beside each other, in turns, unless an earlier run did.
+
+    Args:
+        cells: Those that are done.
+        store: Where they are.
+        folder: Where the times are kept.
+        latency: How latency is measured; 0 seconds measure none.
+        throughput: The same of throughput.
+        stored_only: Whether only those times are given that an earlier run measured.
+
+    Returns:
+        Key of a cell → ``latency_ms`` and ``throughput``.
+    """
+    groups: dict[tuple[str, int], dict[str, Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.task, cell.seed), {})[cell.key] = cell
+    if not latency.seconds and not throughput.seconds:
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    times: dict[str, dict[str, Any]] = {}
+    missing = []
+    for (task, _), group in groups.items():
+        file = folder / f"{task}-{digest([sorted(group), asdict(latency), asdict(throughput), str(device)])[:16]}.json"
+        if file.is_file():
+            times |= json.loads(file.read_text(encoding="utf-8"))
+        elif not stored_only:
+            missing.append((file, group))
+    console = Console()
+    for file, group in track(missing, "measuring times", console=console, disable=not console.is_terminal):
+        networks = [storage.load(store.network_folder(cell)) for cell in group.values()]
+        for network in networks:
+            torch.nn.Module.to(network, device)
+        measured: dict[str, dict[str, Any]] = {key: {} for key in group}
+        if latency.seconds:
+            for key, time in zip(group, costs.timed(networks, latency), strict=True):
+                measured[key]["latency_ms"] = asdict(time)
+        if throughput.seconds:
+            for key, time in zip(group, costs.timed(networks, throughput), strict=True):
+                measured[key]["throughput"] = _per_second(time)
+        write_text(file, json.dumps(measured, indent=1))
+        times |= measured
+    return times
+
+
+def with_times(outcome: Outcome, times: dict[str, Any] | None) -> Outcome:
+    """An outcome with the times that were measured.
+
+    Args:
+        outcome: Of a cell.
+        times: ``latency_ms`` and ``throughput``, as far as they were measured.
+    """
+    if times is None:
+        return outcome
+    row = replace(outcome.row, latency_ms=times.get("latency_ms"))
+    if "throughput" in times:
+        row = replace(row, extras={**row.extras, "throughput": times["throughput"]})
+    return replace(outcome, row=row)
+
+
+def _per_second(time: Latency) -> dict[str, Any]:
+    """Sentences per second of passes that took the median time."""
+    conditions = {key: value for key, value in asdict(time).items() if key not in ("median", "iqr")}
+    return {"median": round(1e3 * time.batch / time.median, 1), **conditions}
