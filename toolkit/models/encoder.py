@@ -67,7 +67,7 @@ def load_network(name: str, task: Task, *, dropout: float | None = None, trained
     config = load_config(name)
     head = AutoModelForTokenClassification if task.kind == "tagging" else AutoModelForSequenceClassification
     labels = task.labels or (task.name,)
-    rows = _stored_rows(name, config, head, task)
+    rows = _stored_rows(name, config, head, task, warn=not trained)
     if rows is None and trained:
         raise ValueError(
             f"{name} was not fine-tuned on {task.name}: it has no head with the labels {', '.join(labels[:4])}. "
@@ -237,13 +237,13 @@ def _class_of(name: str, head: Any, config: PreTrainedConfig) -> type[PreTrained
     return architecture
 
 
-def _stored_rows(name: str, config: PreTrainedConfig, head: Any, task: Task) -> list[int] | None:
+def _stored_rows(name: str, config: PreTrainedConfig, head: Any, task: Task, *, warn: bool) -> list[int] | None:
     """Tell which row of the stored head belongs to each label; ``None`` if the head has to start anew."""
     if _class_of(name, head, config).__name__ not in (config.architectures or ()):
         return None
     stored = {int(row): label for row, label in (config.id2label or {}).items()}
     rows = [0] if task.kind == "regression" and len(stored) == 1 else label_rows(stored, task.labels)
-    if rows is None:
+    if rows is None and warn:
         what = f"are not those of {task.name}"
         if is_placeholder(stored):
             what = "have no meaning; to keep the head, name them in id2label of its config.json"
