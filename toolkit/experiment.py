@@ -36,7 +36,7 @@ from toolkit.data.tokenization import fingerprint as fingerprint_of
 from toolkit.evaluation import costs
 from toolkit.evaluation.costs import Timing
 from toolkit.evaluation.judging import judge
-from toolkit.evaluation.metering import Meter
+from toolkit.evaluation.metering import Meter, peak_memory
 from toolkit.evaluation.report import Report, Row
 from toolkit.models import storage
 from toolkit.models.encoder import (
@@ -174,6 +174,7 @@ class Experiment:
             return read_row(target)
         try:
             network, extras = make()
+            extras = {**extras, "peak_memory": peak_memory(self._device())}
         except Exception:
             self._discard_if_empty()
             raise

@@ -35,7 +35,7 @@ NEEDED = {
     "layer_analysis": {"data.limit_train": 60},
     "redundancy_analysis": {"data.limit_train": 60, "model.redundancy.rankings": ["surgeon", "gaussian", "norm"]},
 }
-ELSEWHERE = {"compare", "evaluation"}  # Tested in files of their own: one runs other recipes, one needs a network.
+ELSEWHERE = {"compare", "evaluation", "pipeline"}  # In files of their own: they run other recipes, or need a network.
 every_recipe = pytest.mark.parametrize("name", [name for name in recipe_names() if name not in ELSEWHERE])
 
 

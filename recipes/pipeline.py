@@ -1,0 +1,120 @@
+"""Several recipes one after the other, each beginning with the network that the one before it made."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from toolkit.configuration import resolve
+from toolkit.evaluation import costs
+from toolkit.evaluation.costs import Timing
+from toolkit.evaluation.report import Report, Row
+from toolkit.models import storage
+from toolkit.recipe import load
+from toolkit.run_folder import check_folder, fingerprint, lock, write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A recipe of a pipeline.
+
+    Args:
+        recipe: Its name.
+        name: Of its row in the table; by default that of the recipe.
+        options: Of the recipe, ``{model.keep: 4}``, where they differ from the pipeline's.
+    """
+
+    recipe: str
+    name: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.recipe)
+
+
+@dataclass(kw_only=True)
+class PipelineRecipe:
+    """Chain recipes: drop layers, then prune heads and neurons, then weights, then recover; report what each added.
+
+    The uncompressed network is fine-tuned first; it is every stage's reference, and its teacher where a stage says
+    ``model.distillation.teacher: reference``. Zeros that a stage made are held by those that follow.
+
+    Args:
+        stages: What is done, in this order.
+        seed_everything: Of every stage.
+        network: What the first stage begins with, and the uncompressed network.
+        data: Options ``data.*`` of every stage.
+        trainer: Options ``trainer.*`` of every stage.
+        timing: How the latency of all networks is measured beside each other in the end.
+        output: Folder of the run; by default ``runs/pipeline-`` and a hash of the options.
+        resume: Continue the run in ``output`` where it was interrupted.
+        name: Of the recipe.
+        config: Every option as it was resolved, in YAML.
+    """
+
+    stages: list[Stage]
+    seed_everything: int = 0
+    network: str = "minilm"
+    data: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    timing: Timing = Timing()
+    output: Path | None = None
+    resume: bool = False
+    name: str = ""
+    config: str = ""
+
+    def run(self) -> Report:
+        """Run the stages that are not done, measure all networks beside each other, report."""
+        chain = [Stage(recipe="fine_tuning"), *self.stages]
+        names = [stage.name for stage in chain]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two stages are called {max(names, key=names.count)!r}; give each a name of its own.")
+        for stage in chain:  # What is wrong with an option is said before anything is trained.
+            resolve(stage.recipe, **self._options(stage, self.network))
+        output = self.output or Path("runs") / f"pipeline-{fingerprint(self.config)}"
+        check_folder(output, self.config, resume=self.resume)
+        output.mkdir(parents=True, exist_ok=True)
+        held = lock(output)
+        try:
+            write_text(output / "config.yaml", self.config)
+            return self._run(chain, output)
+        finally:
+            held.release()
+
+    def _run(self, chain: list[Stage], output: Path) -> Report:
+        folders = [output / f"{number}-{stage.name}" for number, stage in enumerate(chain)]
+        rows: list[Row] = []
+        # The first stage begins, as the uncompressed network does, with the pretrained one.
+        networks = [self.network, self.network, *(str(folder / "model") for folder in folders[1:])]
+        for stage, network, folder in zip(chain, networks, folders, strict=False):
+            options = self._options(stage, network, zeros=bool(rows) and rows[-1].sparsity > 0)
+            if rows and "reference" not in options and stage.recipe != "fine_tuning":
+                options["reference"] = folders[0] / "model"
+            if options.get("model.distillation.teacher") == "reference":
+                options["model.distillation.teacher"] = str(folders[0] / "model")
+            report = load(stage.recipe, **options, output=folder, resume=True).run()
+            rows.append(replace(report.rows[-1], name=stage.name))
+        report = Report(tuple(rows))
+        if self.timing.seconds:
+            times = costs.timed([storage.load(folder / "model") for folder in folders], self.timing)
+            report = Report(tuple(replace(row, latency_ms=time) for row, time in zip(rows, times, strict=True)))
+        beside = output / ".model"
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.copytree(folders[-1] / "model", beside)
+        shutil.rmtree(output / "model", ignore_errors=True)
+        beside.rename(output / "model")
+        report.write(output)
+        return report
+
+    def _options(self, stage: Stage, network: str, *, zeros: bool = False) -> dict[str, Any]:
+        options: dict[str, Any] = {"seed_everything": self.seed_everything, "timing.seconds": 0}
+        for group in ("data", "trainer"):
+            options |= {f"{group}.{key}": value for key, value in getattr(self, group).items()}
+        options["model.network"] = network
+        if zeros:
+            options["model.training.hold_zeros"] = True
+        return options | dict(stage.options)
+
+
+recipe = PipelineRecipe
