@@ -136,6 +136,8 @@ def test_a_selection_is_decided_by_the_first_metric_of_its_task() -> None:
     ("options", "message"),
     [
         ({"delta": 1.0}, "selection.delta"),
+        ({"faithful": True, "ranking": "norm"}, "which selection.ranking cannot change"),
+        ({"faithful": True, "delta": 0.1}, "which selection.delta cannot change"),
         ({"layer_delta": -0.1}, "selection.layer_delta"),
         ({"cluster_threshold": 1.5}, "cluster_threshold"),
         ({"caution": -1.0}, "caution"),

@@ -6,7 +6,7 @@ Dalvi et al. 2020 (https://arxiv.org/abs/2004.04010), with the whole loss bounde
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,9 @@ RankingName = Literal["surgeon", "elimination", "group_proximal", "correlation_a
 # Between outputs of the probe on stored features and of the network that is deployed: half precision on disk moves a
 # feature in its fourth digit.
 TOLERANCE = 0.05
+
+
+_OURS = ("ranking", "delta", "caution")  # Options of the selection that the authors' procedure does not have.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,12 @@ class Selection:
             raise ValueError(f"selection.cluster_threshold must lie in [0, 1], but got {self.cluster_threshold}.")
         if self.caution < 0:
             raise ValueError(f"selection.caution must not be negative, but got {self.caution}.")
+        given = [item.name for item in fields(self) if item.name in _OURS and getattr(self, item.name) != item.default]
+        if self.faithful and given:
+            raise ValueError(
+                f"selection.faithful=true does as the authors' code does, which selection.{given[0]} cannot change; "
+                "leave one of the two out."
+            )
 
 
 class NeuronSelection(FineTuning):
