@@ -136,9 +136,7 @@ def test_dropping_trains_everything_that_is_left(make: Callable[..., LayerDroppi
     module = make(keep=2)
     module.adopt(module.choose(profile()))
     assert all(weight.requires_grad for weight in module.network.parameters())
-    assert module.results()["step_macs"]["chosen"] == pytest.approx(
-        module.results()["step_macs"]["full"] / 2, rel=0.04
-    )
+    assert module.results()["step_macs"]["chosen"] == pytest.approx(module.results()["step_macs"]["full"] / 2, rel=0.04)
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")

@@ -136,7 +136,8 @@ def test_interrupted_run_resumes_to_the_same_weights(
 def test_reference_teaches(text: dict[str, Any]) -> None:
     recipe = load("proximal_pretraining", **text | {"model.distillation.teacher": "reference"})
     recipe.run()
-    assert recipe.model.distillation.teacher == str(Path("run/reference"))  # type: ignore[attr-defined]
+    assert isinstance(recipe.model, ProximalPretraining)
+    assert recipe.model.distillation.teacher == str(Path("run/reference"))
 
 
 def test_patterns_are_compared_at_one_sparsity_and_budget(
@@ -157,12 +158,13 @@ def test_patterns_are_compared_at_one_sparsity_and_budget(
     boundary = sizes.sort().values[round(0.6 * len(sizes)) - 1]
     for name, weight in networks["universal_proximal"].items():
         assert torch.equal(weight == 0, learnt[name] == 0)
-        assert not torch.equal(weight, learnt[name])
         assert torch.equal(networks["universal_magnitude"][name] == 0, came[name].abs() <= boundary)
+    assert any(not torch.equal(weight, learnt[name]) for name, weight in networks["universal_proximal"].items())
     inputs = AutoTokenizer.from_pretrained("run/universal_proximal")("a good film", return_tensors="pt")
     assert toolkit.load("run/universal_proximal")(**inputs).logits.shape == (1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["2:4", "4x4"])
 def test_transfer_of_structured_zeros(pattern: str, text: dict[str, Any], small: dict[str, Any]) -> None:
     sparsity = None if ":" in pattern else 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,35 @@ from transformers import PreTrainedTokenizerBase
 
 from toolkit.data.batching import BatchLoader, evaluation_loader, training_loader
 from toolkit.data.cache import cached, default_folder, digest
-from toolkit.data.lines import read_lines
 from toolkit.data.masking import Mask
 from toolkit.data.splitting import hold_out
+from toolkit.data.text_sources import TextSet, file_texts, hub_texts, task_texts
 from toolkit.data.tokenization import build, check_length, fingerprint
 from toolkit.models.encoder import load_tokenizer
+from toolkit.tasks import Task, find_task
+
+# Each masked token is tagged by a token of the vocabulary; the data is its own, so there are no files.
+MASKED_LM = Task(name="masked_lm", kind="tagging", format="synthetic", texts=("words",), metrics=("accuracy",))
 
 _FORMAT_VERSION = 1  # of a cached entry; raise it when `encode_lines` changes what it makes
 _CHUNK = 1000
 
 
 class Text(LightningDataModule):
-    """Lines of plain text files, with tokens masked anew in every epoch.
+    """Lines of plain text, with tokens masked anew in every epoch.
 
+    The text comes from files, from the sentences that tasks are trained on, from the hub, or from several of them.
     Each line that is not blank is one text; a line longer than ``max_length`` continues in further rows, so nothing is
     lost. A part of the rows is held out as dev and masked the same way each time, so that its losses compare. What is
     masked is a pure function of the seed, the epoch and the rows of the batch.
 
     Args:
         files: Text files in UTF-8.
+        sentences_of: Names of tasks, whose training sentences are read without their labels. What a task judges on is
+            left out.
+        hub: A data set of texts on the hub, or in a local folder.
+        root: Folder of the tasks' files, as of the tasks' own data.
+        size: Training sentences of a synthetic task, dev included.
         network: The network whose tokenizer is used.
         batch_size: Rows of a training batch, on each device.
         eval_batch_size: Rows of an evaluation batch.
@@ -44,13 +55,17 @@ class Text(LightningDataModule):
         num_workers: Processes that load batches; 0 loads them in the main process.
 
     Raises:
-        ValueError: If there are no files or a number is out of its range.
+        ValueError: If no text is named or a number is out of its range.
     """
 
     def __init__(
         self,
-        files: list[Path],
+        files: list[Path] | None = None,
         *,
+        sentences_of: list[str] | None = None,
+        hub: TextSet | None = None,
+        root: Path | None = None,
+        size: int = 2000,
         network: str = "minilm",
         batch_size: int = 32,
         eval_batch_size: int = 64,
@@ -63,15 +78,24 @@ class Text(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        if not files:
-            raise ValueError("data.files is empty; give at least one text file")
-        for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if size < 1:
-                raise ValueError(f"data.{name} is {size}, but must be at least 1")
+        if not files and not sentences_of and hub is None:
+            raise ValueError(
+                "data.files is empty; give text files, or data.sentences_of=[TASK,...], or data.hub.path=NAME"
+            )
+        for task in sentences_of or ():
+            find_task(task)
+        counts = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "size": size}
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"data.{name} is {count}, but must be at least 1")
         for name, fraction in (("mask_fraction", mask_fraction), ("dev_fraction", dev_fraction)):
             if not 0 < fraction < 1:
                 raise ValueError(f"data.{name} is {fraction}, but must lie between 0 and 1")
-        self.files = [Path(file) for file in files]
+        self.files = [Path(file) for file in files or ()]
+        self.sentences_of = list(sentences_of or ())
+        self.hub = hub
+        self.root = None if root is None else Path(root)
+        self.size = size
         self.network = network
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
@@ -84,6 +108,11 @@ class Text(LightningDataModule):
         self.num_workers = num_workers
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._splits: dict[str, datasets.Dataset] = {}
+
+    @property
+    def task(self) -> Task:
+        """What a network learns of the text: the masked tokens."""
+        return MASKED_LM
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -105,7 +134,9 @@ class Text(LightningDataModule):
         if name not in ("train", "dev"):
             raise ValueError(f"no split {name!r}; there are: train, dev")
         if not self._splits:
-            texts = [line for file in self.files for line in _read_text(file)]
+            texts = [line for file in self.files for line in file_texts(file)]
+            texts += task_texts(self.sentences_of, self.root, self.size)
+            texts += hub_texts(self.hub) if self.hub else []
             key = digest([_FORMAT_VERSION, texts, fingerprint(self.tokenizer), self.max_length, self.whole_word])
             rows = cached(self.cache, f"text-{key}", lambda: self._encode(texts))
             train, dev = hold_out([None] * len(rows), self.dev_fraction, self.seed)
@@ -130,8 +161,17 @@ class Text(LightningDataModule):
 
     def val_dataloader(self) -> BatchLoader:
         """All of dev, masked the same way each time."""
-        collate = Mask(self.tokenizer, self.mask_fraction, self.whole_word, self.seed)
-        return evaluation_loader(self.split("dev"), collate, self.eval_batch_size, self.num_workers)
+        return self.loader("dev")
+
+    def loader(self, split: str) -> BatchLoader:
+        """Every row of a split once, unshuffled, the same on every process, masked the same way each time.
+
+        Args:
+            split: ``train`` or ``dev``.
+        """
+        # Hidden in a function: the epoch, which Lightning tells to evaluation loaders as well, would change the masks.
+        collate = partial(Mask(self.tokenizer, self.mask_fraction, self.whole_word, self.seed))
+        return evaluation_loader(self.split(split), collate, self.eval_batch_size, self.num_workers)
 
     def _encode(self, texts: list[str]) -> datasets.Dataset:
         return encode_lines(texts, self.tokenizer, self.max_length, offsets=self.whole_word)
@@ -167,10 +207,3 @@ def encode_lines(
                 columns.setdefault(name, []).extend(values)
     columns["index"] = list(range(len(columns["input_ids"])))
     return build(columns)
-
-
-def _read_text(file: Path) -> list[str]:
-    texts = [line for line in read_lines(file) if line.strip()]
-    if not texts:
-        raise ValueError(f"{file}: no text; every line is blank")
-    return texts

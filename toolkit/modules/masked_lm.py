@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
@@ -52,7 +51,9 @@ class MaskedLanguageModelling(FineTuning):
         # Not fine-tuning's own constructor, which loads a network with a head for labels.
         super(FineTuning, self).__init__()
         if task.name != MASKED_LM.name:
-            raise ValueError(f"Pre-training predicts masked tokens of plain text (data.Text), not the task {task.name}.")
+            raise ValueError(
+                f"Pre-training predicts masked tokens of plain text (data.Text), not the task {task.name}."
+            )
         self.task = task
         self.training_options = training
         self.distillation = distillation
