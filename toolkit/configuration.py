@@ -313,7 +313,7 @@ def user_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted; the same command with resume=true continues", file=sys.stderr)
         raise SystemExit(130) from None
-    except (ValueError, OSError, FloatingPointError, MisconfigurationException) as error:
+    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError, MisconfigurationException) as error:
         if os.environ.get("TOOLKIT_TRACEBACK"):
             raise
         message = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)

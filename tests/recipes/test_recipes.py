@@ -35,7 +35,8 @@ NEEDED = {
     "layer_analysis": {"data.limit_train": 60},
     "redundancy_analysis": {"data.limit_train": 60, "model.redundancy.rankings": ["surgeon", "gaussian", "norm"]},
 }
-ELSEWHERE = {"compare", "evaluation", "pipeline"}  # In files of their own: they run other recipes, or need a network.
+# In files of their own: they run other recipes, need a network, or read text.
+ELSEWHERE = {"compare", "evaluation", "export", "pipeline", "proximal_pretraining", "proximal_transfer"}
 every_recipe = pytest.mark.parametrize("name", [name for name in recipe_names() if name not in ELSEWHERE])
 
 

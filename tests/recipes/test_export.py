@@ -1,0 +1,45 @@
+"""Export from the command line: a stored network becomes an ONNX file, whose figures a program can read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from toolkit import cli, run
+from toolkit.catalogue import recipe_file
+from toolkit.configuration import as_options
+from toolkit.models import onnx_network
+from toolkit.models.onnx_network import OnnxNetwork
+from toolkit.recipe import load
+
+
+@pytest.fixture
+def options(small: dict[str, Any]) -> dict[str, Any]:
+    """Of a network that was fine-tuned before."""
+    load("fine_tuning", **small | {"output": "dense", "timing.seconds": 0}).run()
+    kept = {key: value for key, value in small.items() if key.startswith(("data.", "timing", "output", "seed"))}
+    return kept | {"model.network": "dense/model"}
+
+
+def test_every_door_exports_the_same(options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    run.main(["recipe=export", *as_options(options)])
+    assert "onnxruntime" in capsys.readouterr().out
+    written = json.loads(Path("run/export.json").read_text())
+    assert OnnxNetwork("run/onnx")(torch.tensor([[2, 7, 3]])).logits.shape == (1, 2)
+    load("export", **options | {"output": "code"}).run()
+    cli.main(["fit", "--config", recipe_file("export"), *as_options(options | {"output": "cli"})])
+    for folder in ("code", "cli"):
+        again = json.loads(Path(folder, "export.json").read_text())
+        assert again.keys() == written.keys()
+        assert Path(folder, "onnx/model.onnx").stat().st_size == Path("run/onnx/model.onnx").stat().st_size
+
+
+def test_a_missing_package_is_named_with_its_extra(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(onnx_network, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        run.main(["recipe=export", *as_options(options)])
+    assert "[onnx]" in capsys.readouterr().err
