@@ -4,15 +4,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from toolkit.comparison.cells import Store
 from toolkit.comparison.engine import Engine
 from toolkit.comparison.grid import BASELINE, Budget, Cell, Grid, Method
 from toolkit.comparison.measure import measure, with_times
 from toolkit.comparison.results import Results
 from toolkit.comparison.running import run_cells
+from toolkit.configuration import command_line
 from toolkit.evaluation.costs import Timing
-from toolkit.run_folder import fingerprint, lock
+from toolkit.run_folder import LOCKS, digest, lock, write_text
 from toolkit.tasks import Task
+
+STORED = "compare.yaml"
+GRID = (
+    "methods",
+    "tasks",
+    "seeds",
+    "budget",
+    "data",
+    "model",
+    "trainer",
+    "baseline",
+)  # Options that say what is compared.
 
 
 @dataclass(kw_only=True)
@@ -38,9 +53,10 @@ class CompareRecipe:
         latency: How latency is measured, of the networks of all methods beside each other when all cells are done.
         throughput: The same of throughput.
         resamples: Of bootstraps and permutations.
-        report_only: Run nothing; draw the report of the cells that are done.
-        output: Folder of the comparison; by default ``runs/compare-`` and a hash of the options.
-        resume: Whether cells that are done already are taken as they are; a comparison always continues.
+        report_only: Run nothing; draw the report of the comparison that ``output`` holds, of its cells that are done.
+        output: Folder of the comparison; by default ``runs/compare-`` and a hash of the options that say what is
+            compared. Name it, if options are going to change and what is done is to be kept.
+        resume: Whether ``output`` may hold a comparison already, whose cells are not run again.
         name: Of the recipe.
         config: Every option as it was resolved, in YAML.
     """
@@ -64,8 +80,29 @@ class CompareRecipe:
     config: str = ""
 
     def run(self) -> Results:
-        """Run the cells that are not done, measure times, test, and write the report."""
-        grid = Grid(
+        """Run the cells that are not done, measure times, test, and write the report.
+
+        Raises:
+            FileExistsError: If the output folder holds something else, or is in use.
+            FileNotFoundError: If a report is to be drawn again that is not there.
+        """
+        config = yaml.safe_load(self.config) or {}
+        output = self.output or Path("runs") / f"compare-{digest([config.get(name) for name in GRID])[:8]}"
+        check(output, resume=self.resume or self.report_only)
+        if self.report_only:
+            return self._drawn_again(output)
+        cells = self._grid().cells()  # What is wrong with options or data is said before anything runs.
+        output.mkdir(parents=True, exist_ok=True)
+        held = lock(output)
+        try:
+            write_text(output / STORED, self.config)
+            run_cells(cells, Store(output / "cells"), self.engine, output / "engine")
+            return self._report(cells, output)
+        finally:
+            held.release()
+
+    def _grid(self) -> Grid:
+        return Grid(
             methods=[Method.of(method) for method in self.methods],
             tasks=self.tasks,
             seeds=self.seeds,
@@ -75,20 +112,22 @@ class CompareRecipe:
             trainer=self.trainer,
             baseline=Method(recipe=BASELINE, options=self.baseline),
         )
-        cells = grid.cells()  # What is wrong with options or data is said before anything runs.
-        output = self.output or Path("runs") / f"compare-{fingerprint(self.config)}"
-        store = Store(output / "cells")
-        output.mkdir(parents=True, exist_ok=True)
+
+    def _drawn_again(self, output: Path) -> Results:
+        """Report of the grid that the folder holds, whatever this one's is."""
+        stored = output / STORED
+        if not stored.is_file():
+            raise FileNotFoundError(f"{output} holds no comparison; give its folder with output=FOLDER.")
+        grid = command_line(self.name or "compare", [f"--config={stored}"]).recipe()._grid()
         held = lock(output)
         try:
-            if not self.report_only:
-                run_cells(cells, store, self.engine, output / "engine")
-            return self.report(cells, store, output)
+            return self._report(grid.cells(), output)
         finally:
             held.release()
 
-    def report(self, cells: list[Cell], store: Store, output: Path) -> Results:
+    def _report(self, cells: list[Cell], output: Path) -> Results:
         """Measure, test and write down what the cells that are done came to."""
+        store = Store(output / "cells")
         done = [cell for cell in cells if store.is_done(cell.key)]
         times = measure(done, store, output / "times", self.latency, self.throughput, stored_only=self.report_only)
         results = Results.gather(
@@ -99,6 +138,19 @@ class CompareRecipe:
         )
         results.write(output)
         return results
+
+
+def check(output: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds something else than a comparison.
+
+    Raises:
+        FileExistsError: If it does, or if it holds a comparison that is not to be continued.
+    """
+    entries = {entry.name for entry in output.iterdir()} - LOCKS if output.is_dir() else set()
+    if entries and not {STORED, "cells"} & entries:
+        raise FileExistsError(f"{output} is not empty and no comparison's folder; choose another with output=FOLDER.")
+    if entries and not resume:
+        raise FileExistsError(f"{output} holds a comparison; continue it with resume=true, or choose another output.")
 
 
 recipe = CompareRecipe

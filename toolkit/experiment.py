@@ -17,7 +17,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -133,9 +132,7 @@ class Experiment:
         """
         target = self._folders[name] = self.output / folder
         if (target / "row.json").is_file():
-            rank_zero_info(f"{name}: complete already, in {target}")
-            return read_row(target)
-        started = time.perf_counter()
+            return self._complete(name, target)
         try:
             self._check_length(module.network)
             trainer = self._fit(module, name, folder)
@@ -145,7 +142,7 @@ class Experiment:
         if trainer.is_global_zero:
             extras = {
                 "optimizer_steps": trainer.global_step,
-                "training_seconds": round(time.perf_counter() - started, 1),
+                "training_seconds": round(self._meter.elapsed(), 1),
                 **self._meter.results(module.network),
                 **module.results(),
             }
@@ -170,8 +167,7 @@ class Experiment:
         """
         target = self._folders[name] = self.output / folder
         if (target / "row.json").is_file():
-            rank_zero_info(f"{name}: complete already, in {target}")
-            return read_row(target)
+            return self._complete(name, target)
         try:
             network, extras = make()
             extras = {**extras, "peak_memory": peak_memory(self._device())}
@@ -251,6 +247,16 @@ class Experiment:
                 report = Report(tuple(replace(row, latency_ms=time) for row, time in zip(rows, times, strict=True)))
             report.write(self.output)
         return report
+
+    def _complete(self, name: str, target: Path) -> Row:
+        """Row of a network that an earlier attempt made, whose predictions are made again if they are lost."""
+        rank_zero_info(f"{name}: complete already, in {target}")
+        predictions = predictions_file(self.output, name)
+        if is_first_process() and not predictions.is_file():
+            network = storage.load(target)
+            torch.nn.Module.to(network, self._device())
+            judge(network, self.data).write(predictions)
+        return read_row(target)
 
     def _device(self) -> torch.device:
         return self.trainer(logger=False, callbacks=[]).strategy.root_device

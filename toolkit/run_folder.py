@@ -14,7 +14,7 @@ from rich.console import Console
 
 VOLATILE = ("output", "resume")  # Options that say nothing of what a run computes.
 
-_LOCKS = {".lock", ".owner"}  # They stay when a run ends: removing them would let two processes lock different files.
+LOCKS = {".lock", ".owner"}  # They stay when a run ends: removing them would let two processes lock different files.
 
 
 def is_first_process() -> bool:
@@ -62,7 +62,7 @@ def check_folder(output: Path, config: str, *, resume: bool) -> None:
         FileExistsError: If the folder holds another run, this one without ``resume``, or no run at all.
     """
     stored = output / "config.yaml"
-    if not output.exists() or (output.is_dir() and {entry.name for entry in output.iterdir()} <= _LOCKS):
+    if not output.exists() or (output.is_dir() and {entry.name for entry in output.iterdir()} <= LOCKS):
         return
     if not stored.is_file():
         raise FileExistsError(f"{output} is not empty and no run's folder; choose another with output=FOLDER.")

@@ -114,6 +114,7 @@ def test_workers_share_the_cores_of_this_machine(monkeypatch: pytest.MonkeyPatch
     assert [Engine(workers=workers).threads_each for workers in (1, 2, 3, 16)] == [8, 4, 2, 1]
     assert Engine(workers=2, threads=5).environment()["OMP_NUM_THREADS"] == "5"
     assert Engine(workers=3).at_once == 3
+    assert Engine(workers="ray").threads_each == 1
 
 
 @pytest.mark.parametrize(
@@ -135,10 +136,10 @@ def test_an_engine_that_is_not_installed(workers: Any, package: str, monkeypatch
         Engine(workers=workers)
 
 
-def test_a_process_in_the_way_of_a_cluster(cells: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    running(monkeypatch, f"{PRINT}; import sys; sys.exit(5)")
-    assert run_cell(str(cells[0]), {"OMP_NUM_THREADS": "7"}) == 5
-    assert (cells[0] / "log.txt").read_text() == "7\n"
+def test_a_process_in_the_way_of_a_cluster(cells: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running(monkeypatch, f"{PRINT}; print(os.getcwd()); import sys; sys.exit(5)")
+    assert run_cell(str(cells[0]), {"OMP_NUM_THREADS": "7"}, str(tmp_path)) == 5
+    assert (cells[0] / "log.txt").read_text() == f"7\n{tmp_path}\n"
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Grids: which runs there are, which share what, and when two of them are the same."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def test_a_folder_is_a_method(options: dict[str, Any], tiny_network: Path, tmp_p
     before = Grid(methods=[method], seeds=[3], **options).cells()[-1]
     assert (before.recipe, before.dense) == ("evaluation", None)
     assert yaml.safe_load(before.config)["model"]["network"] == str(tmp_path / "synthetic_sentiment-3")
+    assert Grid(methods=[method], seeds=[3], **options).cells()[-1].key == before.key
     write(["positive", "negative"])
     assert Grid(methods=[method], seeds=[3], **options).cells()[-1].key != before.key
     with pytest.raises(ValueError, match=r"synthetic_sentiment-4 is no folder of a network \(no config\.json\)"):
@@ -106,6 +108,25 @@ def test_a_folder_is_a_method(options: dict[str, Any], tiny_network: Path, tmp_p
         (lambda: Method(name="x"), "'x' needs a recipe or a folder"),
         (lambda: Method(recipe="fine_tuning", folder="here/it/is"), "needs a recipe or a folder, one of the two"),
         (lambda: Method.of("fine_tunning"), "did you mean fine_tuning"),
+        (lambda: Method.of("compare"), "compare makes no network to compare; there are: fine_tuning"),
+        (lambda: Method.of("layer_analysis"), "layer_analysis makes no network to compare"),
+        (lambda: Method.of("{name: x, recipee: fine_tuning}"), "is no method: give name, recipe and options"),
+        (
+            lambda: Method(recipe="fine_tuning", options={"data": {"task": "sst2"}}),
+            r"data\.task is the comparison's own",
+        ),
+        (
+            lambda: Method(recipe="fine_tuning", options={"seed_everything": 7}),
+            "seed_everything is the comparison's own",
+        ),
+        (
+            lambda: Grid(methods=[Method(recipe="fine_tuning", options={"model.x": 1})], tasks=["sst2"]),
+            "fine_tuning is the name of the baseline",
+        ),
+        (
+            lambda: Grid(methods=[Method.of("/tmp/{name}/x")], tasks=["synthetic_sentiment"]).cells(),
+            "stand for nothing",
+        ),
         (lambda: Budget(steps=1, epochs=1), "give one of the two"),
         (lambda: Budget(examples=0), r"budget\.examples is 0"),
         (lambda: Grid(methods=[], tasks=["sst2"]), "methods is empty"),
@@ -122,3 +143,38 @@ def test_an_unknown_option_is_named_before_anything_runs(options: dict[str, Any]
     method = Method(recipe="proximal_pruning", options={"model.sparsty": 0.5})
     with pytest.raises(ValueError, match=r"recipe proximal_pruning has no option model\.sparsty; did you mean"):
         Grid(methods=[method], **options).cells()
+
+
+def test_an_unknown_option_of_the_data_is_named(options: dict[str, Any]) -> None:
+    options["data"]["limit_evall"] = 5
+    with pytest.raises(ValueError, match=r"has no option data\.limit_evall; did you mean data\.limit_eval"):
+        Grid(methods=[Method.of("fine_tuning")], **options).cells()
+
+
+def test_nested_options_are_options(options: dict[str, Any]) -> None:
+    nested = Method(name="own", recipe="magnitude_pruning", options={"trainer": {"max_steps": 5}})
+    cell = Grid(methods=[nested], **options).cells()[-1]
+    assert cell.dense is None
+    assert yaml.safe_load(cell.config)["trainer"]["max_steps"] == 5
+
+
+def test_a_network_that_changes_under_its_name_makes_other_cells(
+    options: dict[str, Any], tiny_network: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_network, tmp_path / "network")
+    options["model"] = {"network": str(tmp_path / "network")}
+    before = Grid(methods=[Method.of("fine_tuning")], **options).cells()[0].key
+    network = AutoModelForSequenceClassification.from_pretrained(tmp_path / "network")
+    network.base_model.embeddings.word_embeddings.weight.data *= 2
+    network.save_pretrained(tmp_path / "network")
+    assert Grid(methods=[Method.of("fine_tuning")], **options).cells()[0].key != before
+
+
+def test_a_fixed_network_is_judged_once(options: dict[str, Any], tmp_path: Path, tiny_network: Path) -> None:
+    config = AutoConfig.from_pretrained(tiny_network)
+    config.id2label, config.label2id = {0: "negative", 1: "positive"}, {"negative": 0, "positive": 1}
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "fixed")
+    AutoTokenizer.from_pretrained(tiny_network).save_pretrained(tmp_path / "fixed")
+    cells = Grid(methods=[Method.of(f"{tmp_path}/fixed")], seeds=[0, 1], **options).cells()
+    assert [cell.seed for cell in cells[-2:]] == [0, 1]
+    assert cells[-1].key == cells[-2].key

@@ -16,6 +16,7 @@ from toolkit.comparison.results import Results
 from toolkit.configuration import as_options
 from toolkit.evaluation import compare, cost, evaluate
 from toolkit.evaluation.costs import Timing
+from toolkit.evaluation.predictions import Judgement
 from toolkit.models import storage
 from toolkit.recipe import load
 
@@ -81,9 +82,26 @@ def test_a_comparison_is_run_changed_and_drawn_again(grid: dict[str, Any], capsy
     )
 
     Path("out", "compare.json").unlink()
-    run.main(["recipe=compare", *as_options(grid | {"report_only": True})])
-    assert scores() == first
+    run.main(["recipe=compare", "report_only=true", "output=out"])
+    assert [method for method, _, _ in scores()] == ["fine_tuning", "layer_dropping", "half"]
     assert done() == after
+    with pytest.raises(FileExistsError, match="holds a comparison; continue it with resume=true"):
+        load("compare", **changed | {"resume": False}).run()
+    predictions = next(Path("out", "cells", results.entries[0].key, "run", "predictions").iterdir())
+    predictions.write_bytes(b"broken")
+    load("compare", **changed).run()
+    assert Judgement.read(predictions).name == "synthetic_sentiment"
+
+
+def test_a_folder_of_something_else_is_left_alone(grid: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "compare.md").write_text("mine")
+    for options in (grid, grid | {"report_only": True}):
+        with pytest.raises(FileExistsError, match="no comparison's folder"):
+            load("compare", **options).run()
+    assert (tmp_path / "out" / "compare.md").read_text() == "mine"
+    with pytest.raises(FileNotFoundError, match="holds no comparison"):
+        load("compare", **grid | {"report_only": True, "output": "nothing"}).run()
     assert isinstance(Results.read(Path("out", "compare.json")), Results)
 
 

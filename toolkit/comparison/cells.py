@@ -8,6 +8,7 @@ The folder of a cell, named by its key::
     failed.txt            why the last attempt failed, if it did
 """
 
+import shutil
 from pathlib import Path
 
 import yaml
@@ -36,9 +37,12 @@ class Store:
         return self.folder / key
 
     def is_done(self, key: str) -> bool:
-        """Whether the report and the predictions of a cell are there."""
-        run = self.path(key) / "run"
-        return (run / "report.json").is_file() and predictions_file(run, self.row(key).name).is_file()
+        """Whether the report and the predictions of a cell are there, and can be read."""
+        try:
+            Judgement.read(predictions_file(self.path(key) / "run", self.row(key).name))
+        except (FileNotFoundError, ValueError):
+            return False
+        return True
 
     def row(self, key: str) -> Row:
         """Row of the network that a cell made: the last of its report."""
@@ -76,6 +80,9 @@ class Store:
         write_text(path / "options.yaml", yaml.safe_dump(options, sort_keys=False))
         write_text(path / "recipe", f"{cell.recipe}\n")
         (path / "failed.txt").unlink(missing_ok=True)
+        if not self.is_done(cell.key):  # What cannot be read is made again.
+            shutil.rmtree(path / "run" / "predictions", ignore_errors=True)
+            (path / "run" / "report.json").unlink(missing_ok=True)
         return path
 
     def end(self, cell: Cell, status: int, error: BaseException | None = None) -> None:

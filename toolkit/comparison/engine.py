@@ -31,7 +31,7 @@ class Engine:
     Args:
         workers: So many processes on this machine, ``ray`` for the cluster that RAY_ADDRESS names (or one on this
             machine), ``slurm`` for jobs of SLURM; on both, all nodes see the output folder under one path.
-        threads: Of each worker; null shares the cores of this machine between its workers.
+        threads: Of each worker; null shares the cores of this machine between its workers, and is 1 on Ray and SLURM.
         gpus: GPUs of each worker, on Ray and SLURM; processes on this machine take its GPUs in turns.
         minutes: Of SLURM, the longest that a cell may take.
         partition: Of SLURM.
@@ -63,7 +63,9 @@ class Engine:
         """Threads of each worker, such that those of this machine do not fight for its cores."""
         if self.threads is not None:
             return self.threads
-        workers = self.workers if isinstance(self.workers, int) else 1
+        if not isinstance(self.workers, int):
+            return 1  # This machine says nothing of theirs.
+        workers = self.workers
         return max(1, len(os.sched_getaffinity(0)) // workers) if hasattr(os, "sched_getaffinity") else 1
 
     @property
@@ -99,26 +101,28 @@ class Engine:
         }
 
 
-def run_cell(cell: str, environment: dict[str, str]) -> int:
+def run_cell(cell: str, environment: dict[str, str], directory: str) -> int:
     """Run a cell in a process of its own, on whatever machine this is called.
 
     Args:
         cell: Its folder.
         environment: Variables of the process beside this one's.
+        directory: That it runs in: relative paths of options are of there.
 
     Returns:
         Exit status.
     """
-    with start_cell(Path(cell), environment) as process:
+    with start_cell(Path(cell), environment, directory) as process:
         return process.wait()
 
 
-def start_cell(cell: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+def start_cell(cell: Path, environment: dict[str, str], directory: str | None = None) -> "subprocess.Popen[bytes]":
     """Start the process of a cell, in a group of its own, which ends when this process does.
 
     Args:
         cell: Its folder.
         environment: Variables of the process beside this one's.
+        directory: That it runs in; by default this process's.
     """
     with (cell / "log.txt").open("ab") as log:
         return subprocess.Popen(
@@ -126,6 +130,7 @@ def start_cell(cell: Path, environment: dict[str, str]) -> "subprocess.Popen[byt
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            cwd=directory,
             env={**os.environ, **environment, PARENT: str(os.getpid())},
             start_new_session=True,
         )
@@ -189,7 +194,7 @@ def _ray(engine: Engine) -> Iterator[Submit]:
     references: list[Any] = []
 
     def submit(cell: Path) -> "Future[int]":
-        references.append(remote.remote(str(cell.resolve()), engine.environment()))
+        references.append(remote.remote(str(cell.resolve()), engine.environment(), os.getcwd()))
         future: Future[int] = references[-1].future()
         return future
 
@@ -220,7 +225,7 @@ def _slurm(engine: Engine, folder: Path) -> Iterator[Submit]:
     with ThreadPoolExecutor(256) as waiting:
 
         def submit(cell: Path) -> "Future[int]":
-            job = executor.submit(run_cell, str(cell.resolve()), engine.environment())
+            job = executor.submit(run_cell, str(cell.resolve()), engine.environment(), os.getcwd())
             jobs.append(job)
             return waiting.submit(job.result)
 

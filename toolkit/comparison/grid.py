@@ -11,14 +11,22 @@ from typing import Any
 import yaml
 
 from toolkit import __version__
-from toolkit.catalogue import recipe_class
+from toolkit.catalogue import recipe_class, recipe_names
 from toolkit.configuration import resolve
 from toolkit.data import TaskData
-from toolkit.run_folder import digest, options_of
+from toolkit.run_folder import digest, flatten, options_of
 from toolkit.tasks import Task
 
 BASELINE = "fine_tuning"
-_LIBRARIES = ("torch", "lightning", "transformers")  # whose versions can change what a run computes
+COMPARABLE = tuple(
+    name
+    for name in recipe_names()
+    if name not in ("compare", "evaluation", "export", "pipeline")
+    and not name.endswith(("_analysis", "_pretraining", "_transfer"))
+)  # recipes that make a network for a task, the last row of their report
+_OF_A_NETWORK = r"\.(safetensors|bin|txt|model)$|(config|tokenizer|vocab|_map).*\.json$"  # files that make one
+_GIVEN = ("data.task", "seed_everything", "output", "resume", "recipe", "timing")  # by the grid, to every run
+_LIBRARIES = ("torch", "lightning", "transformers", "tokenizers")  # whose versions can change what a run computes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +53,12 @@ class Method:
         if (self.recipe is None) == (self.folder is None):
             raise ValueError(f"method {self.name!r} needs a recipe or a folder, one of the two.")
         object.__setattr__(self, "name", self.name or self.recipe or Path(str(self.folder)).name)
+        object.__setattr__(self, "options", flatten(self.options))
+        if self.recipe is not None and self.recipe not in COMPARABLE:
+            recipe_class(self.recipe)  # says what there is, if it is misspelt
+            raise ValueError(f"recipe {self.recipe} makes no network to compare; there are: {', '.join(COMPARABLE)}.")
+        if taken := [key for key in self.options if key.startswith(_GIVEN)]:
+            raise ValueError(f"method {self.name!r}: {taken[0]} is the comparison's own, no option of a method.")
 
     @classmethod
     def of(cls, method: "str | Method") -> "Method":
@@ -59,10 +73,9 @@ class Method:
         """
         if isinstance(method, Method):
             return method
-        if "/" in method:
-            return cls(name=method, folder=method)
-        recipe_class(method)
-        return cls(recipe=method)
+        if method.lstrip().startswith(("{", "[")):  # A mapping that no method is, which the parser took for a name.
+            raise ValueError(f"{method} is no method: give name, recipe and options, or name and folder.")
+        return cls(name=method, folder=method) if "/" in method else cls(recipe=method)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,11 +163,18 @@ class Grid:
     model: Mapping[str, Any] = field(default_factory=dict)
     trainer: Mapping[str, Any] = field(default_factory=dict)
     baseline: Method = Method(recipe=BASELINE)
+    _digests: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("methods", "tasks", "seeds"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty; give at least one.")
+        same = [method for method in self.methods if method.name == self.baseline.name and method != self.baseline]
+        if any(method != Method(recipe=BASELINE) for method in same):
+            raise ValueError(
+                f"{self.baseline.name} is the name of the baseline: give the method a name of its own, or the "
+                "baseline's options as baseline."
+            )
         names = [method.name for method in self.methods]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two methods are called {twice[0]!r}; give each a name of its own.")
@@ -175,6 +195,10 @@ class Grid:
         """
         found: list[Cell] = []
         fingerprints = {}
+        for method in (self.baseline, *self.methods):  # Unknown options are named with the nearest that there is.
+            for seed in self.seeds if method.folder is not None else self.seeds[:1]:
+                folder = _folder(method, self.tasks[0], seed)
+                resolve(method.recipe or "evaluation", **self._options(method, self.tasks[0], folder))
         for task in self.tasks:
             data = self.task_data(task)
             data.prepare_data()
@@ -192,12 +216,12 @@ class Grid:
         self, method: Method, task: str | Task, seed: int, dense: Cell | None, data: list[str], resolved: dict[str, str]
     ) -> Cell:
         name = method.recipe or "evaluation"
-        folder = None if method.folder is None else method.folder.format(task=_name(task), seed=seed)
+        folder = _folder(method, task, seed)
         if str(folder) not in resolved:  # Seconds for a large grid, and the same for every seed.
             resolved[str(folder)] = resolve(name, **self._options(method, task, folder))
-        if folder is not None:
-            data = [*data, *(file_digest(file) for file in sorted(Path(folder).glob("*.safetensors")))]
-        config = re.sub(r"^seed_everything: .*$", f"seed_everything: {seed}", resolved[str(folder)], flags=re.MULTILINE)
+        config = resolved[str(folder)]
+        if folder is None or "{seed}" in str(method.folder):  # A fixed network is judged once.
+            config = re.sub(r"^seed_everything: .*$", f"seed_everything: {seed}", config, flags=re.MULTILINE)
         shares = dense is not None and _takes_reference(method)
         reference = dense.key if shares and dense else None
         versions = {library: version(library) for library in _LIBRARIES} | {"toolkit": __version__}
@@ -207,9 +231,18 @@ class Grid:
             seed=seed,
             recipe=name,
             config=config,
-            key=digest([options_of(config), versions, data, reference])[:16],
+            key=digest([options_of(config), self._folders(config), versions, data, reference])[:16],
             dense=reference,
         )
+
+    def _folders(self, config: str) -> dict[str, str]:
+        """What the networks hold that the options name by their folders: it may change under the same name."""
+        named = {str(value) for value in options_of(config).values() if isinstance(value, str)}
+        for name in sorted(named):
+            if name not in self._digests:
+                is_network = (Path(name) / "config.json").is_file()
+                self._digests[name] = folder_digest(Path(name)) if is_network else ""
+        return {name: self._digests[name] for name in sorted(named) if self._digests[name]}
 
     def _options(self, method: Method, task: str | Task, folder: str | None) -> dict[str, Any]:
         options: dict[str, Any] = {"seed_everything": 0, "data.task": _plain(task), "timing.seconds": 0}
@@ -235,10 +268,32 @@ def _takes_reference(method: Method) -> bool:
     )
 
 
-def file_digest(file: Path) -> str:
-    """Hash of a file's content."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def folder_digest(folder: Path) -> str:
+    """Hash of what makes a network: its config, its tokenizer and its weights; reports and cards do not count.
+
+    Args:
+        folder: Of the network.
+    """
+    hashes = {}
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and re.search(
+            r"\.(safetensors|bin|txt|model)$|(config|tokenizer|vocab|_map).*\.json$", file.name
+        ):
+            with file.open("rb") as opened:
+                hashes[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return digest(hashes)
+
+
+def _folder(method: Method, task: str | Task, seed: int) -> str | None:
+    """Folder of a cell's network, of a method that is one."""
+    if method.folder is None:
+        return None
+    try:
+        return method.folder.format(task=_name(task), seed=seed)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"method {method.name!r}: {method.folder} has braces that stand for nothing; only {{task}} and {{seed}} do."
+        ) from error
 
 
 def _name(task: str | Task) -> str:

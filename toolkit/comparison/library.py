@@ -1,6 +1,7 @@
 """The evaluator in code and notebooks, without recipes: judge networks, take their costs, compare them."""
 
 import copy
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import PreTrainedModel
 from toolkit.comparison.costs import COSTS, costs_of, written
 from toolkit.comparison.outcomes import Outcome
 from toolkit.comparison.results import Results
+from toolkit.configuration import nearest
 from toolkit.data import TaskData
 from toolkit.evaluation import costs
 from toolkit.evaluation.costs import Latency, Timing
@@ -152,6 +154,8 @@ def compare(
         rich.print(results)
         results.write("runs/dense-and-sparse")
     """
+    if isinstance(networks, str | Path):
+        raise ValueError(f"networks is {networks}, one network; give a list of folders, or networks by their names.")
     named = dict(networks) if isinstance(networks, Mapping) else {str(folder): folder for folder in networks}
     if not named:
         raise ValueError("networks is empty; give at least one.")
@@ -177,6 +181,11 @@ def _data(network: Network, task: str | Task | TaskData, options: dict[str, Any]
         if options:
             raise ValueError(f"the task is given with its data, which {', '.join(options)} cannot change.")
         return task
+    known = inspect.signature(TaskData).parameters
+    for key in options:
+        if key not in known:
+            hint = nearest(key, known) or "one of " + ", ".join(known)
+            raise ValueError(f"the data have no option {key}; did you mean {hint}?")
     folder = network.config._name_or_path if isinstance(network, PreTrainedModel) else str(network)
     if not folder:
         raise ValueError(

@@ -109,7 +109,7 @@ class View:
             {(cell.task, cell.seed) for cell in self.cells if cell.method == method and cell.key in self.scores}
             for method in methods
         ]
-        return set.intersection(*done) if done else set()
+        return set.intersection(*filter(None, done)) if any(done) else set()
 
     def _mean(self, method: str, shared: set[tuple[str, int]]) -> float | None:
         scores = [

@@ -50,6 +50,8 @@ def measure(
             times |= json.loads(file.read_text(encoding="utf-8"))
         elif not stored_only:
             missing.append((file, group))
+        else:
+            times |= _newest(folder, task, set(group))
     console = Console()
     for file, group in track(missing, "measuring times", console=console, disable=not console.is_terminal):
         networks = [storage.load(store.network_folder(cell)) for cell in group.values()]
@@ -65,6 +67,15 @@ def measure(
         write_text(file, json.dumps(measured, indent=1))
         times |= measured
     return times
+
+
+def _newest(folder: Path, task: str, keys: set[str]) -> dict[str, dict[str, Any]]:
+    """The newest stored times of a group that all of some cells are in: those of different groups do not compare."""
+    for file in sorted(folder.glob(f"{task}-*.json"), key=lambda file: file.stat().st_mtime, reverse=True):
+        stored: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+        if keys <= stored.keys():
+            return {key: stored[key] for key in keys}
+    return {}
 
 
 def with_times(outcome: Outcome, times: dict[str, Any] | None) -> Outcome:

@@ -1,6 +1,7 @@
 """What a training cost: examples seen, multiply-accumulates, peak memory."""
 
 import sys
+import time
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ class Meter(Callback):
     def __init__(self) -> None:
         self.examples = 0
         self.positions = 0
+        self.seconds = 0.0  # of trainings that were interrupted
+        self._started = time.perf_counter()
         self._macs: int | None = None  # of a step on one sentence of the mean length
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -40,11 +43,16 @@ class Meter(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training goes on from."""
-        return {"examples": self.examples, "positions": self.positions}
+        return {"examples": self.examples, "positions": self.positions, "seconds": self.elapsed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         self.examples, self.positions = state_dict["examples"], state_dict["positions"]
+        self.seconds = state_dict["seconds"]
+
+    def elapsed(self) -> float:
+        """Seconds since this was made, and those of the trainings that it goes on from, up to their checkpoints."""
+        return self.seconds + time.perf_counter() - self._started
 
     def results(self, network: PreTrainedModel) -> dict[str, int]:
         """What a report says of it.
