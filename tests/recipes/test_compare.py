@@ -85,6 +85,7 @@ def test_a_comparison_is_run_changed_and_drawn_again(grid: dict[str, Any], capsy
     run.main(["recipe=compare", "report_only=true", "output=out"])
     assert [method for method, _, _ in scores()] == ["fine_tuning", "layer_dropping", "half"]
     assert done() == after
+    assert isinstance(Results.read(Path("out", "compare.json")), Results)
     with pytest.raises(FileExistsError, match="holds a comparison; continue it with resume=true"):
         load("compare", **changed | {"resume": False}).run()
     predictions = next(Path("out", "cells", results.entries[0].key, "run", "predictions").iterdir())
@@ -102,7 +103,6 @@ def test_a_folder_of_something_else_is_left_alone(grid: dict[str, Any], tmp_path
     assert (tmp_path / "out" / "compare.md").read_text() == "mine"
     with pytest.raises(FileNotFoundError, match="holds no comparison"):
         load("compare", **grid | {"report_only": True, "output": "nothing"}).run()
-    assert isinstance(Results.read(Path("out", "compare.json")), Results)
 
 
 def test_a_killed_comparison_continues_to_the_same_numbers(grid: dict[str, Any]) -> None:
