@@ -13,7 +13,8 @@ from matplotlib.image import imread
 from matplotlib.transforms import Bbox
 
 from toolkit.comparison.figures import draw, draw_pareto, draw_tasks, label_points
-from toolkit.comparison.results import Results
+from toolkit.comparison.results import Outcome, Results
+from toolkit.evaluation.row import Row
 
 
 def test_every_figure_is_written_as_an_image(compared: Results, tmp_path: Path) -> None:
@@ -55,6 +56,20 @@ def test_pareto_figure_needs_costs_that_can_be_compared(compared: Results) -> No
         draw_pareto(replace(compared, entries=(replace(entry, row=row), *compared.entries[1:])), "latency_ms") is None
     )
     assert draw_pareto(replace(compared, averages=()), "bytes") is None
+
+
+def test_pareto_figure_compares_the_same_seeds() -> None:
+    def made(method: str, seed: int, score: float) -> Outcome:
+        scores = {"accuracy": score}
+        row = Row(name="it", task="sst2", seed=seed, scores=scores, parameters=1, nonzero_parameters=1, sparsity=0.0,
+                  bytes=50 if method == "half" else 100)  # fmt: skip
+        return Outcome(method, "sst2", seed, row)
+
+    results = Results.gather([made("fine_tuning", 0, 0.9), made("fine_tuning", 1, 0.1), made("half", 0, 0.8)])
+    figure = draw_pareto(results, "bytes")
+    assert figure is not None
+    points = {str(line.get_label()): np.asarray(line.get_xydata()).tolist() for line in figure.axes[0].lines}
+    assert (points["fine_tuning"], points["half"]) == ([[100, pytest.approx(90)]], [[50, pytest.approx(80)]])
 
 
 def test_bars_show_the_first_metric_of_every_task(compared: Results) -> None:

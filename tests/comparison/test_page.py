@@ -81,6 +81,12 @@ def test_page_needs_nothing_else_and_runs_nothing(compared: Results, tmp_path: P
     assert 'name="viewport"' in text
 
 
+def test_page_without_a_cell_is_a_sentence() -> None:
+    read_page = read(page(Results.gather([])))
+    assert "No cell is finished, 0 failed: there are no scores to compare." in read_page.texts
+    assert not {"table", "h2"} & read_page.tags
+
+
 def test_wide_tables_scroll_by_themselves(compared: Results) -> None:
     text = page(compared)
     assert text.count('<div class="wide"') == text.count("<table>") == len(sections(compared))

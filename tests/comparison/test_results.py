@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from statsmodels.stats.multitest import multipletests
 
 from toolkit.comparison import document
 from toolkit.comparison.costs import costs_of, share, written
@@ -80,7 +82,7 @@ def test_glue_counts_its_tasks_as_the_benchmark_does() -> None:
     assert everything.score.mean == pytest.approx((0.5 + 0.85 + 0.65 + 0.4 + 0.3) / 5)
 
 
-def test_means_are_over_the_seeds_that_are_there() -> None:
+def test_averages_are_over_the_seeds_that_all_methods_have() -> None:
     values = {0: (0.9, 0.7), 1: (0.8, 0.6), 2: (0.7, 0.65)}
     outcomes = [
         outcome("dense", task, {"accuracy": pair[number]}, seed)
@@ -94,15 +96,97 @@ def test_means_are_over_the_seeds_that_are_there() -> None:
     dense, half = results.average("dense"), results.average("half")
     assert dense is not None
     assert half is not None
-    of_seeds = [np.mean(pair) for pair in values.values()]
-    assert (dense.score.mean, dense.score.std, dense.score.count) == pytest.approx(
-        (np.mean(of_seeds), np.std(of_seeds, ddof=1), 3)
-    )
-    assert (half.score.mean, half.score.std, half.score.count) == (pytest.approx(0.375), None, 1)
-    assert half.kept == pytest.approx(0.375 / np.mean(of_seeds))
+    # SST-2 over all three seeds, RTE over seed 1, which alone is there for both.
+    assert (dense.score.mean, dense.score.std, dense.score.count) == (pytest.approx((0.8 + 0.6) / 2), None, 1)
+    assert (half.score.mean, half.score.std, half.score.count) == (pytest.approx((0.45 + 0.3) / 2), None, 1)
+    assert half.kept == pytest.approx(0.375 / 0.7)
     summary = results.summary("half", "rte")
     assert summary is not None
     assert (summary.seeds, summary.failed, summary.scores["accuracy"].count) == ((1,), (0, 2), 1)
+    assert summary.kept == pytest.approx(0.3 / 0.6)
+    of_dense = results.summary("dense", "rte")
+    assert of_dense is not None
+    assert of_dense.shared == (1,)
+    assert of_dense.scores["accuracy"].mean == pytest.approx((0.7 + 0.6 + 0.65) / 3)  # its own, as shown
+    assert of_dense.compared["accuracy"].mean == pytest.approx(0.6)
+    whole = gather([each for each in outcomes if each.method == "dense"]).average("dense")
+    assert whole is not None
+    of_seeds = [np.mean(pair) for pair in values.values()]
+    assert (whole.score.mean, whole.score.std, whole.score.count) == pytest.approx(
+        (np.mean(of_seeds), np.std(of_seeds, ddof=1), 3)
+    )
+
+
+def test_a_method_that_equals_the_baseline_keeps_all_whatever_seeds_it_has() -> None:
+    scores = {0: 0.9, 1: 0.16}
+    outcomes = [
+        outcome(method, task, {"accuracy": scores[seed]}, seed, bytes=size)
+        for method, size in (("dense", 100), ("same", 50), ("worse", 70))
+        for task in ("sst2", "rte")
+        for seed in scores
+        if (method, task, seed) != ("same", "rte", 0)
+    ]
+    outcomes = [
+        replace(each, row=replace(each.row, scores={"accuracy": 0.1})) if each.method == "worse" else each
+        for each in outcomes
+    ]
+    results = gather(outcomes, [Failure("same", "rte", 0, "no")])
+    average, summary = results.average("same"), results.summary("same", "rte")
+    assert average is not None
+    assert summary is not None
+    assert (average.kept, summary.kept) == (pytest.approx(1), pytest.approx(1))
+    assert results.optimal("bytes") == {"same"}  # As good as the dense one, at half the cost.
+
+
+def test_a_task_without_a_common_seed_is_in_no_average() -> None:
+    outcomes = [
+        outcome(method, "rte", {"accuracy": 0.5}, seed) for method, seed in (("dense", 0), ("half", 1), ("third", 0))
+    ]
+    outcomes += [outcome(method, "sst2", {"accuracy": 0.8}) for method in ("dense", "half", "third")]
+    results = gather(outcomes)
+    assert {average.tasks for average in results.averages} == {("sst2",)}
+    half, third = results.summary("half", "rte"), results.summary("third", "rte")
+    assert half is not None
+    assert third is not None
+    assert (half.shared, half.compared, half.kept) == ((), {}, None)
+    assert (third.compared, third.kept) == ({}, 1.0)  # The baseline has its seed, though half has not.
+
+
+def test_costs_are_over_the_seeds_that_are_compared() -> None:
+    outcomes = [outcome("dense", "rte", {"accuracy": 0.5}, seed, bytes=100 + 20 * seed) for seed in (0, 1)]
+    outcomes.append(outcome("half", "rte", {"accuracy": 0.5}, 1, bytes=60))
+    assert [gather(outcomes).costs(method)["bytes"] for method in ("dense", "half")] == [120, 60]
+
+
+def test_one_network_for_all_seeds_is_one(judge: Callable[..., Judgement]) -> None:
+    right = torch.ones(100, dtype=torch.long)
+    outcomes = []
+    for method, wrong, keys in (("dense", 5, "aaa"), ("fixed", 20, "bbb"), ("trained", 20, "cde"), ("unnamed", 20, "")):
+        said = right.clone()
+        said[:wrong] = 0
+        made = judge("sst2", said, right)
+        for seed in range(3):
+            held = row("sst2", made.scores(), seed)
+            outcomes.append(Outcome(method, "sst2", seed, held, made, key=keys[seed] if keys else ""))
+    results = gather(outcomes)
+    found = {}
+    for method in results.methods:
+        summary, average = results.summary(method, "sst2"), results.average(method)
+        assert summary is not None
+        assert average is not None
+        score = summary.scores["accuracy"]
+        found[method] = (summary.fixed, score.std, score.count, average.score.std, average.score.count)
+    one, three = (True, None, 1, None, 1), (False, 0.0, 3, 0.0, 3)
+    assert found == {"dense": one, "fixed": one, "trained": three, "unnamed": three}
+    both, trained = results.test("fixed", "dense", "sst2"), results.test("trained", "dense", "sst2")
+    assert both is not None
+    assert trained is not None
+    assert (both.seeds, both.kind) == (1, "exact McNemar")
+    assert both.p_value == pytest.approx(binomtest(0, 15).pvalue)
+    assert trained.seeds == 3
+    alone = gather([Outcome("dense", "sst2", 0, row("sst2", {"accuracy": 0.5}), key="a")]).summary("dense", "sst2")
+    assert alone is not None
+    assert not alone.fixed  # One of a key is a seed like any other.
 
 
 def test_averages_are_over_tasks_that_all_methods_have() -> None:
@@ -209,6 +293,54 @@ def test_tests_are_corrected_within_their_families(judged: list[Outcome]) -> Non
     low, high = entry.intervals["accuracy"]
     assert (entry.method, entry.key) == ("worse", "worse-rte")
     assert 0.76 < low < 0.85 < high < 0.93
+
+
+def test_every_metric_that_counts_is_tested(judge: Callable[..., Judgement]) -> None:
+    random = torch.Generator().manual_seed(0)
+    outcomes = []
+    for task in ("cola", "mrpc", "mnli"):
+        right = torch.randint(2, (80,), generator=random)
+        for method, part in (("dense", 0.9), ("half", 0.7), ("third", 0.6)):
+            said = torch.where(torch.rand(80, generator=random) < part, right, 1 - right)
+            judgement = judge(task, said, right)
+            outcomes.append(Outcome(method, task, 0, row(task, judgement.scores()), judgement))
+    results = gather(outcomes)
+    counts = [
+        ("cola", "matthews_correlation"), ("mrpc", "accuracy"), ("mrpc", "f1"), ("mnli", "accuracy"),
+        ("mnli", "accuracy_mismatched"),
+    ]  # fmt: skip
+    against_baseline = [test for test in results.tests if test.against == "dense"]
+    for method in ("half", "third"):
+        assert {(test.task, test.metric) for test in against_baseline if test.method == method} == {*counts}
+    assert [(test.task, test.metric) for test in results.tests if test.against == "half"] == [
+        count for task in results.tasks for count in counts if count[0] == task
+    ]
+    family = [test.p_value for test in against_baseline]
+    assert [test.adjusted for test in against_baseline] == pytest.approx(multipletests(family, method="holm")[1])
+    for task, metric in counts:
+        test = results.test("half", "dense", task, metric)
+        assert test is not None
+        scores = {each.method: each.row.scores[metric] for each in outcomes if each.task == task}
+        assert test.difference == pytest.approx(scores["half"] - scores["dense"])
+    first = results.test("dense", "half", "mrpc")
+    assert first is not None
+    assert first.metric == "accuracy"
+    assert results.test("half", "dense", "mrpc", "matthews_correlation") is None
+
+
+def test_methods_are_tested_on_seeds_that_all_have(judge: Callable[..., Judgement]) -> None:
+    made = judge("sst2", torch.ones(20, dtype=torch.long), torch.ones(20, dtype=torch.long))
+    results = gather(
+        [
+            Outcome(method, "sst2", seed, row("sst2", made.scores(), seed), made)
+            for method, seeds in (("dense", (0, 1, 2)), ("half", (0, 1, 2)), ("third", (0, 1, 2)), ("late", (2,)))
+            for seed in seeds
+        ]
+    )
+    assert {(test.method, test.against): test.seeds for test in results.tests} == {
+        ("half", "dense"): 3, ("third", "dense"): 3, ("late", "dense"): 1,
+        ("third", "half"): 1, ("late", "half"): 1, ("late", "third"): 1,
+    }  # fmt: skip
 
 
 def test_permutations_are_enough_for_the_family(monkeypatch: pytest.MonkeyPatch, judged: list[Outcome]) -> None:

@@ -2,18 +2,24 @@
 
 import io
 import re
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from toolkit.comparison.cost_table import cost_table
 from toolkit.comparison.layout import Section, metric_label
-from toolkit.comparison.outcomes import Failure
+from toolkit.comparison.outcomes import Failure, Outcome
 from toolkit.comparison.quality_table import quality_table
 from toolkit.comparison.results import Results
+from toolkit.comparison.summary import GLUE
 from toolkit.comparison.table import as_markdown, sections
+from toolkit.evaluation.row import Row
+from toolkit.tasks import TASKS
 
+ROW: dict[str, Any] = {"name": "it", "parameters": 1, "nonzero_parameters": 1, "sparsity": 0.0}
 PROXIMAL, NEURONS = "proximal [80 %] <i>", "neuron|selection"
 
 
@@ -39,14 +45,82 @@ def test_quality_shows_means_marks_and_what_is_missing(compared: Results) -> Non
             assert text.startswith(f"{100 * score.mean:.1f}±{100 * score.std:.1f}")
     assert column(table, "qnli accuracy")[NEURONS] == "failed"
     assert re.fullmatch(r"[\d.]+ \(1/2\) ↓", column(table, "rte accuracy")[NEURONS])
-    assert re.fullmatch(r"[\d.]+ \(1/2\)", column(table, "GLUE")[NEURONS])
+    for text in column(table, "GLUE (4 of 9)").values():  # Of seed 0 alone on RTE, for every method.
+        assert re.fullmatch(r"[\d.]+ \(1/2\)( ★)?", text)
     kept = compared.average(PROXIMAL, "GLUE").kept  # type: ignore[union-attr]
-    assert column(table, "kept, GLUE")[PROXIMAL] == f"{100 * kept:.1f} %"  # type: ignore[operator]
+    assert column(table, "kept, GLUE (4 of 9)")[PROXIMAL] == f"{100 * kept:.1f} %"  # type: ignore[operator]
     assert "average" not in table.header  # All tasks are GLUE's.
     assert "CoLA" not in table.header
     assert all(name != "cola accuracy" for name in (header.replace("\n", " ") for header in table.header))
-    assert "(1/3)" in table.note
-    assert "In no average, as a method has no score there: qnli." in table.note
+    assert "(1/2): 1 of 2 seeds is there" in table.note
+    assert "of the seeds that all methods have: rte 1 of 2." in table.note
+    assert "In no average, as not all methods have a score of a common seed there: qnli." in table.note
+
+
+def test_glue_has_its_name_where_all_of_it_is_there() -> None:
+    def made(tasks: Iterable[str]) -> Results:
+        return Results.gather(
+            [
+                Outcome("fine_tuning", task, 0, Row(**ROW, task=task, seed=0, scores={TASKS[task].metrics[0]: 0.5}))
+                for task in tasks
+            ]
+        )
+
+    assert quality_table(made(GLUE)).header[1:3] == ("GLUE", "kept,\nGLUE")
+    part = quality_table(made(["sst2", "rte", "ner"]))
+    assert part.header[1:5] == ("GLUE\n(2 of 9)", "kept,\nGLUE\n(2 of 9)", "average", "kept,\naverage")
+    assert "GLUE (2 of 9): mean over sst2, rte." in part.note
+
+
+def test_the_best_is_that_of_the_same_seeds() -> None:
+    scores = {"fine_tuning": (0.9, 0.3), "good": (0.8, 0.25), "lucky": (0.7, None), "other": (0.75, 0.2)}
+    cells = [(method, seed, score) for method, of in scores.items() for seed, score in enumerate(of)]
+    outcomes = [
+        Outcome(method, "sst2", seed, Row(**ROW, task="sst2", seed=seed, scores={"accuracy": score}))
+        for method, seed, score in cells
+        if score is not None
+    ]
+    results = Results.gather(outcomes, [Failure("lucky", "sst2", 1, "no")])
+    table = quality_table(results)
+    # The mean of the lucky one, of seed 0 alone, is the highest; of seed 0 it is the lowest.
+    assert column(table, "sst2 accuracy") == {
+        "fine_tuning": "60.0±42.4", "good": "52.5±38.9 ★", "lucky": "70.0 (1/2)", "other": "47.5±38.9"
+    }  # fmt: skip
+    assert column(table, "kept") == {
+        "fine_tuning": "100.0 %", "good": "87.5 %", "lucky": "77.8 %", "other": "79.2 %"
+    }  # fmt: skip
+    apart = quality_table(Results.gather([each for each in outcomes if (each.method, each.seed) != ("good", 0)]))
+    assert "★" not in "".join(column(apart, "sst2 accuracy").values())
+    assert "No method is marked as the best where no seed is there for all of them: sst2." in apart.note
+
+
+def test_one_network_for_all_seeds_has_no_deviation() -> None:
+    outcomes = [
+        Outcome(method, task, seed, Row(**ROW, task=task, seed=seed, scores={"accuracy": 0.5 + 0.1 * seed * trained}),
+                key=f"{method}-{seed * trained}")
+        for method, trained in (("fine_tuning", 1), ("a folder", 0))
+        for task in ("sst2", "rte")
+        for seed in (0, 1, 2)
+    ]  # fmt: skip
+    results = Results.gather(outcomes)
+    table = quality_table(results)
+    for name in ("sst2 accuracy", "rte accuracy", "GLUE (2 of 9)"):
+        assert column(table, name) == {"fine_tuning": "60.0±10.0", "a folder": "50.0"}
+    assert "One network for all seeds, so without deviation: a folder." in table.note
+    assert "(1/3)" not in table.note
+    assert column(sections(results)[2], "seeds") == {"fine_tuning": "3", "a folder": "1 for all"}
+    fewer = Results.gather([each for each in outcomes if (each.method, each.seed) != ("a folder", 2)])
+    assert column(quality_table(fewer), "sst2 accuracy")["a folder"] == "50.0"
+
+
+@pytest.mark.parametrize("failures", [(), (Failure("half", "sst2", 0, "no"),)])
+def test_without_a_cell_a_sentence_says_so(failures: tuple[Failure, ...]) -> None:
+    results = Results.gather([], failures)
+    sentence = f"No cell is finished, {len(failures)} failed: there are no scores to compare."
+    assert [section.title for section in sections(results)] == ["Failed cells"] * len(failures)
+    for text in (printed(results), as_markdown(results)):
+        assert sentence in text
+        assert "Quality" not in text
 
 
 def test_marks_follow_the_tests(compared: Results) -> None:
@@ -68,8 +142,11 @@ def test_marks_follow_the_tests(compared: Results) -> None:
     assert "↓" in marked
     assert "★" in marked
     assert "≈" in marked
-    assert "over 14 tests" in table.note  # Three methods on five tasks, but one method has nothing on QNLI.
-    assert "over 13 tests between" in table.note
+    # Three methods on five tasks with six metrics that count, but one method has nothing on QNLI.
+    assert "over 17 tests" in table.note
+    assert "over 16 tests between" in table.note
+    assert "at a task's first metric only" in table.note
+    assert not any(mark in text for text in column(table, "mrpc F1").values() for mark in "↓↑≈")
     assert "↑" not in table.note
 
 
@@ -114,18 +191,20 @@ def test_times_under_different_conditions_are_not_compared(compared: Results) ->
 
 def test_every_task_has_its_tests(compared: Results) -> None:
     table = next(section for section in sections(compared) if section.title == "mrpc")
-    test = compared.test(PROXIMAL, "fine_tuning", "mrpc")
-    assert test is not None
-    assert test.p_value is not None
-    assert column(table, "p")[PROXIMAL] in (f"{test.p_value:.3f}", "< 0.001")
-    assert column(table, "p")["fine_tuning"] == "–"
+    for metric, label in (("accuracy", "accuracy"), ("f1", "F1")):
+        test = compared.test(PROXIMAL, "fine_tuning", "mrpc", metric)
+        assert test is not None
+        assert test.p_value is not None
+        assert column(table, f"p, {label}")[PROXIMAL] in (f"{test.p_value:.3f}", "< 0.001")
+        assert column(table, f"p, {label}")["fine_tuning"] == "–"
+        assert column(table, f"difference, {label}")[PROXIMAL].startswith(f"{100 * (test.difference or 0):+.1f} [")
     low, high = compared.summary(PROXIMAL, "mrpc").scores["accuracy"].interval  # type: ignore[union-attr, misc]
     assert column(table, "95 %")[PROXIMAL] == f"[{100 * low:.1f}, {100 * high:.1f}]"
     assert column(table, "seeds")[NEURONS] == "2"
     rte = next(section for section in sections(compared) if section.title == "rte")
     assert column(rte, "seeds")[NEURONS] == "1 (1 failed)"
     pairs = next(section for section in sections(compared) if section.title == "Methods against each other")
-    assert len(pairs.lines) == len([test for test in compared.tests if test.against != "fine_tuning"]) == 13
+    assert len(pairs.lines) == len([test for test in compared.tests if test.against != "fine_tuning"]) == 16
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 400])

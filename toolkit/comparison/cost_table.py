@@ -63,7 +63,11 @@ def _cost(results: Results, cost: Cost, held: dict[str, float], reference: dict[
 
 def _cost_notes(results: Results, shown: Sequence[Cost]) -> list[str]:
     tasks = next((average.tasks for average in results.averages if average.over == "all"), ())
-    notes = [f"Means over seeds and over {', '.join(tasks)}." if len(tasks) > 1 else "Means over seeds."]
+    notes = [
+        f"Means over the common seeds and over {', '.join(tasks)}."
+        if len(tasks) > 1
+        else "Means over the common seeds."
+    ]
     for cost in shown:
         own = results.cost_tasks(cost.key)
         if own != tasks:

@@ -14,7 +14,7 @@ from toolkit.comparison.layout import (
     written_score,
     written_test,
 )
-from toolkit.comparison.summary import Summary
+from toolkit.comparison.summary import Summary, counted
 
 if TYPE_CHECKING:
     from toolkit.comparison.results import Results
@@ -28,9 +28,9 @@ def of_task(results: Results, task: str) -> Section:
         task: The task's name.
     """
     metrics = results.metrics(task)
-    label = f"difference,\n{metric_label(metrics[0])}" if metrics else "difference"
     scores = [part for name in metrics for part in (metric_label(name), "95 %")]
-    baseline = results.summary(results.baseline, task)
+    tested = counted(task, metrics) if metrics else ()
+    labels = [f"{name},\n{metric_label(metric)}" for metric in tested for name in ("difference", "p", "corrected p")]
     lines = []
     for method in results.methods:
         summary = results.summary(method, task)
@@ -41,16 +41,22 @@ def of_task(results: Results, task: str) -> Section:
             score = summary.scores.get(metric)
             fields.append(Field(written_score(score, failed=not summary.seeds)))
             fields.append(Field(written_interval(score.interval if score else None)))
-        test = results.test(method, results.baseline, task)
-        tested = written_test(test) if test else [NONE] * 3
-        fields += [Field(_kept(summary, baseline)), Field(tested[0], significance_mark(test)), *map(Field, tested[1:])]
+        fields.append(Field(NONE if summary.kept is None else f"{100 * summary.kept:.1f} %"))
+        for metric in tested:
+            test = results.test(method, results.baseline, task, metric)
+            difference, *probabilities = written_test(test) if test else [NONE] * 3
+            fields += [Field(difference, significance_mark(test)), *map(Field, probabilities)]
         lines.append(tuple(fields))
-    tests = {test.kind: test for test in results.tests if test.task == task and test.against == results.baseline}
-    how = "; ".join(f"{kind}, {test.examples:,} examples, seeds: {test.seeds}" for kind, test in tests.items())
-    note = "95 %: bootstrap over the examples. Difference: to the baseline, with its bootstrap interval."
+    tests = [test for test in results.tests if test.task == task and test.against == results.baseline]
+    kinds = dict.fromkeys(f"{test.kind}, {test.examples:,} examples, seeds: {test.seeds}" for test in tests)
+    how = "; ".join(kinds)
+    note = (
+        "95 %: bootstrap over the examples. Kept, and the difference to the baseline with its bootstrap interval: over "
+        "the seeds that both have."
+    )
     return Section(
         title=task,
-        header=("method", "seeds", *scores, "kept", label, "p", "corrected p"),
+        header=("method", "seeds", *scores, "kept", *labels),
         lines=tuple(lines),
         note=f"{note} Test: {how}." if how else note,
         long=True,
@@ -71,8 +77,8 @@ def between(results: Results) -> Section:
             tuple(map(Field, (test.method, test.against, test.task, metric_label(test.metric), *written_test(test))))
             for test in tests
         ),
-        note=f"Corrected after Holm over these {len(tests)} tests; those against {results.baseline} are a family of "
-        "their own.",
+        note=f"On the seeds that all methods have. Corrected after Holm over these {len(tests)} tests; those against "
+        f"{results.baseline} are a family of their own.",
         words=4,
         long=True,
     )
@@ -96,10 +102,7 @@ def failures(results: Results) -> Section:
     )
 
 
-def _kept(summary: Summary, baseline: Summary | None) -> str:
-    mean, reference = summary.mean, baseline.mean if baseline else None
-    return f"{100 * mean / reference:.1f} %" if mean is not None and reference and reference > 0 else NONE
-
-
 def _seeds(summary: Summary) -> str:
-    return f"{len(summary.seeds)}" + (f" ({len(summary.failed)} failed)" if summary.failed else "")
+    return ("1 for all" if summary.fixed else f"{len(summary.seeds)}") + (
+        f" ({len(summary.failed)} failed)" if summary.failed else ""
+    )

@@ -134,8 +134,9 @@ def _entry(held: Mapping[str, Any]) -> Entry:
 
 
 def _summary(held: Mapping[str, Any]) -> Summary:
-    scores = {metric: _score(score) for metric, score in held["scores"].items()}
-    return Summary(**{**held, "seeds": tuple(held["seeds"]), "failed": tuple(held["failed"]), "scores": scores})
+    scores = {name: {metric: _score(score) for metric, score in held[name].items()} for name in ("scores", "compared")}
+    seeds = {name: tuple(held[name]) for name in ("seeds", "failed", "shared")}
+    return Summary(**{**held, **seeds, **scores})
 
 
 def _average(held: Mapping[str, Any]) -> Average:

@@ -71,7 +71,8 @@ def page(results: Results, figures: Sequence[Path] = ()) -> str:
     body = [_section(table) for table in tables if not table.long]
     drawn = [_figure(file) for file in figures]
     body.insert(1, f'<div class="figures">\n{"".join(drawn)}</div>' if drawn else "")
-    body += ["<h2>In detail</h2>", *(_section(table) for table in tables if table.long)]
+    in_detail = [_section(table) for table in tables if table.long]
+    body += ["<h2>In detail</h2>", *in_detail] if in_detail else []
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -64,7 +64,7 @@ class Results:
         methods = sorted(dict.fromkeys(method for method, _ in cells), key=lambda method: method != baseline)
         tasks = in_order(task for _, task in cells)
         table = by_cell(outcomes)
-        summaries = summarise(table, failures, methods, tasks, resamples, seed)
+        summaries = summarise(table, failures, methods, tasks, baseline, resamples, seed)
         over: dict[Over, list[str]] = {"GLUE": [task for task in tasks if task in GLUE], "all": tasks}
         return cls(
             baseline=baseline,
@@ -127,7 +127,7 @@ class Results:
         return [*dict.fromkeys(name for each in self.summaries if each.task == task for name in each.scores)]
 
     def average(self, method: str, over: Over = "all") -> Average | None:
-        """A method over tasks; None if there is no task that all methods have.
+        """A method over tasks; None if there is no task that all methods have a common seed of.
 
         Args:
             method: Its label.
@@ -136,16 +136,19 @@ class Results:
         found = (each for each in self.averages if each.method == method and each.over == over)
         return next(found, None)
 
-    def test(self, method: str, against: str, task: str) -> MethodTest | None:
+    def test(self, method: str, against: str, task: str, metric: str | None = None) -> MethodTest | None:
         """The test of two methods on a task; the difference has the sign of the order that it was made in.
 
         Args:
             method: Label of one.
             against: Label of the other.
             task: The task's name.
+            metric: One of those that count for the task; by default its first.
         """
-        pair = {method, against}
-        return next((test for test in self.tests if {test.method, test.against} == pair and test.task == task), None)
+        sought = ({method, against}, task, metric or next(iter(self.metrics(task)), None))
+        return next(
+            (test for test in self.tests if ({test.method, test.against}, test.task, test.metric) == sought), None
+        )
 
     def cost_tasks(self, key: str) -> tuple[str, ...]:
         """The tasks that a cost is averaged over: of those that scores are averaged over, where all methods have it.

@@ -25,7 +25,7 @@ class Score:
     Args:
         mean: Over the seeds; None where it is not defined for one of them.
         std: The sample's standard deviation; None for a single seed.
-        count: Number of seeds.
+        count: Number of seeds; one for a fixed network, whatever the number of its seeds.
         interval: Bootstrap interval of the mean over the examples; None without predictions.
     """
 
@@ -44,23 +44,24 @@ class Summary:
         task: The task's name.
         seeds: Those that finished.
         failed: Those that failed.
-        scores: Metric → score.
-        costs: Key of a cost → mean over those seeds, if all of them have it.
+        shared: Those that every method with a score on the task has.
+        fixed: Whether it is one network for all seeds, which has no deviation.
+        scores: Metric → score over the method's own seeds, to be shown.
+        compared: Metric → score over the shared seeds, to be compared and averaged; nothing without such seeds.
+        kept: The task's score as a part of the baseline's, over the seeds that both have; None if it is not defined.
+        costs: Key of a cost → mean over the shared seeds, else over its own, if all of them have it.
     """
 
     method: str
     task: str
     seeds: tuple[int, ...]
     failed: tuple[int, ...]
+    shared: tuple[int, ...]
+    fixed: bool
     scores: Mapping[str, Score]
+    compared: Mapping[str, Score]
+    kept: float | None
     costs: Mapping[str, float]
-
-    @property
-    def mean(self) -> float | None:
-        """The score of the task; None where there is none, or a metric that counts is not defined."""
-        means = [self.scores[metric].mean for metric in counted(self.task, [*self.scores])] if self.scores else [None]
-        known = [mean for mean in means if mean is not None]
-        return float(np.mean(known)) if len(known) == len(means) else None
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ class Average:
     Args:
         method: Label of the method.
         over: ``GLUE`` or ``all``.
-        tasks: Those that were averaged: every method has a score on each of them.
-        score: The mean over the tasks of each task's mean over its seeds; deviation and count are of the seeds that
-            finished on all the tasks.
+        tasks: Those that were averaged: on each of them every method has a score, of a seed that all have.
+        score: The mean over the tasks of each task's mean over the seeds that all methods have there; deviation and
+            count are of those seeds that all methods have on all the tasks.
         kept: `score` as a part of the baseline's.
     """
 
@@ -113,6 +114,27 @@ def task_score(task: str, scores: Mapping[str, float]) -> float:
     return float(np.mean([scores[metric] for metric in counted(task, list(scores))])) if scores else math.nan
 
 
+def networks(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """One outcome for each network: of cells of several seeds with the same key, which are one network, the first.
+
+    Args:
+        outcomes: Of one method on one task.
+    """
+    keys = {outcome.key for outcome in outcomes}
+    return outcomes[:1] if len(keys) == 1 and "" not in keys else outcomes
+
+
+def shared_seeds(table: Table, task: str) -> tuple[int, ...]:
+    """The seeds that every method with a score on a task has there.
+
+    Args:
+        table: The finished cells.
+        task: The task's name.
+    """
+    seeds = [{outcome.seed for outcome in outcomes} for (_, of), outcomes in table.items() if of == task]
+    return tuple(sorted(set.intersection(*seeds))) if seeds else ()
+
+
 def in_order(tasks: Iterable[str]) -> list[str]:
     """Names of tasks, each once: first those of the table of tasks, in its order, then those of the user's own.
 
@@ -124,7 +146,13 @@ def in_order(tasks: Iterable[str]) -> list[str]:
 
 
 def summarise(
-    table: Table, failures: Sequence[Failure], methods: Sequence[str], tasks: Sequence[str], resamples: int, seed: int
+    table: Table,
+    failures: Sequence[Failure],
+    methods: Sequence[str],
+    tasks: Sequence[str],
+    baseline: str,
+    resamples: int,
+    seed: int,
 ) -> tuple[Summary, ...]:
     """Put the seeds of every method on every task together.
 
@@ -133,25 +161,32 @@ def summarise(
         failures: The others.
         methods: In the order of the result.
         tasks: In the order of the result.
+        baseline: The method that the others are measured by.
         resamples: Of each bootstrap.
         seed: Of the bootstrap.
     """
     summaries = []
+    seeds = {task: shared_seeds(table, task) for task in tasks}
     for method in methods:
         for task in tasks:
             outcomes = table.get((method, task), ())
             failed = tuple(failure.seed for failure in failures if (failure.method, failure.task) == (method, task))
             if not outcomes and not failed:
                 continue
-            metrics = dict.fromkeys(metric for outcome in outcomes for metric in outcome.row.scores)
-            costs = [costs_of(outcome.row) for outcome in outcomes]
+            shared = [outcome for outcome in outcomes if outcome.seed in seeds[task]]
+            scores = _scores(outcomes, resamples, seed)
+            costs = [costs_of(outcome.row) for outcome in shared or outcomes]
             summaries.append(
                 Summary(
                     method=method,
                     task=task,
                     seeds=tuple(outcome.seed for outcome in outcomes),
                     failed=tuple(sorted(failed)),
-                    scores={metric: _over_seeds(outcomes, metric, resamples, seed) for metric in metrics},
+                    shared=tuple(outcome.seed for outcome in shared),
+                    fixed=len(networks(outcomes)) < len(outcomes),
+                    scores=scores,
+                    compared=scores if len(shared) == len(outcomes) else _scores(shared, resamples, seed),
+                    kept=_kept(task, outcomes, table.get((baseline, task), ())),
                     costs={
                         key: float(np.mean([each[key] for each in costs]))
                         for key in (costs[0] if costs else ())
@@ -183,9 +218,10 @@ def bootstrap(outcomes: Sequence[Outcome], metric: str, resamples: int, seed: in
 def averages(
     table: Table, summaries: Sequence[Summary], over: Over, baseline: str, tasks: Sequence[str]
 ) -> tuple[Average, ...]:
-    """Average every method's score over the tasks that all methods have.
+    """Average every method's score over the tasks that all methods have, and on each over the seeds that all have.
 
-    A method that has no score at all takes no task away from the others.
+    So every average is over the same pairs of a task and a seed. A method that has no score at all takes no task away
+    from the others.
 
     Args:
         table: The finished cells.
@@ -194,27 +230,26 @@ def averages(
         baseline: The method that the others are measured by.
         tasks: Those that belong to the average.
     """
+    held = {(summary.method, summary.task): summary for summary in summaries}
     methods = list(dict.fromkeys(summary.method for summary in summaries if summary.seeds))
     means = {
-        (method, task): float(np.mean([task_score(task, outcome.row.scores) for outcome in outcomes]))
-        for (method, task), outcomes in table.items()
-        if task in tasks
+        cell: mean for cell, summary in held.items() if (mean := _mean(summary.task, summary.compared)) is not None
     }
-    common = tuple(
-        task for task in tasks if all(math.isfinite(means.get((method, task), math.nan)) for method in methods)
-    )
-    if not common:
+    common = tuple(task for task in tasks if all((method, task) in means for method in methods))
+    if not methods or not common:
         return ()
-    intervals = {(summary.method, summary.task): _interval_of_task(summary) for summary in summaries}
     average = {method: float(np.mean([means[method, task] for task in common])) for method in methods}
     reference = average.get(baseline)
+    complete = sorted(set.intersection(*({*held[methods[0], task].shared} for task in common)))
     result = []
     for method in methods:
+        of_tasks = [held[method, task] for task in common]
         scores = [
             {outcome.seed: task_score(task, outcome.row.scores) for outcome in table[method, task]} for task in common
         ]
-        complete = sorted(set.intersection(*(set(of_task) for of_task in scores)))
         values = [float(np.mean([of_task[seed] for of_task in scores])) for seed in complete]
+        if all(summary.fixed for summary in of_tasks):
+            values = [average[method]]
         result.append(
             Average(
                 method=method,
@@ -223,8 +258,8 @@ def averages(
                 score=Score(
                     mean=average[method],
                     std=spread(values).std if values else None,
-                    count=len(complete),
-                    interval=combined(average[method], [intervals[method, task] for task in common]),
+                    count=len(values),
+                    interval=combined(average[method], [_interval_of_task(of.task, of.compared) for of in of_tasks]),
                 ),
                 kept=average[method] / reference if reference is not None and reference > 0 else None,
             )
@@ -254,6 +289,11 @@ def combined(mean: float, parts: Sequence[tuple[float, Interval | None]]) -> Int
     return mean - below, mean + above
 
 
+def _scores(outcomes: Sequence[Outcome], resamples: int, seed: int) -> dict[str, Score]:
+    metrics = dict.fromkeys(metric for outcome in outcomes for metric in outcome.row.scores)
+    return {metric: _over_seeds(networks(outcomes), metric, resamples, seed) for metric in metrics}
+
+
 def _over_seeds(outcomes: Sequence[Outcome], metric: str, resamples: int, seed: int) -> Score:
     values = [outcome.row.scores.get(metric, math.nan) for outcome in outcomes]
     if not all(map(math.isfinite, values)):
@@ -262,15 +302,31 @@ def _over_seeds(outcomes: Sequence[Outcome], metric: str, resamples: int, seed: 
     return Score(over.mean, over.std, over.count, bootstrap(outcomes, metric, resamples, seed))
 
 
-def _interval_of_task(summary: Summary) -> tuple[float, Interval | None]:
+def _kept(task: str, outcomes: Sequence[Outcome], of_baseline: Sequence[Outcome]) -> float | None:
+    """The part of the baseline's score: means over the same seeds, as seeds differ by more than methods may."""
+    own, reference = (
+        {outcome.seed: task_score(task, outcome.row.scores) for outcome in side} for side in (outcomes, of_baseline)
+    )
+    seeds = own.keys() & reference.keys()
+    total, of_reference = (math.fsum(side[seed] for seed in seeds) for side in (own, reference))
+    return total / of_reference if math.isfinite(total) and of_reference > 0 else None
+
+
+def _mean(task: str, scores: Mapping[str, Score]) -> float | None:
+    """The score of a task over seeds; None where there is none, or a metric that counts is not defined."""
+    means = {metric: math.nan if score.mean is None else score.mean for metric, score in scores.items()}
+    mean = task_score(task, means)
+    return mean if math.isfinite(mean) else None
+
+
+def _interval_of_task(task: str, scores: Mapping[str, Score]) -> tuple[float, Interval | None]:
     """The score of a task with an interval: sets are independent, two metrics of one set go up and down together."""
-    metrics = counted(summary.task, list(summary.scores))
-    scores = [summary.scores[metric] for metric in metrics]
-    known = [(score.mean, score.interval) for score in scores if score.mean is not None]
+    of_task = [scores[metric] for metric in counted(task, list(scores))]
+    known = [(score.mean, score.interval) for score in of_task if score.mean is not None]
     mean = float(np.mean([value for value, _ in known])) if known else math.nan
-    if len(known) < len(scores) or not scores:
+    if len(known) < len(of_task) or not of_task:
         return mean, None
-    if summary.task not in _MEAN_OF_TWO:
+    if task not in _MEAN_OF_TWO:
         return mean, combined(mean, known)
     bounds = [bounds for _, bounds in known if bounds is not None]
     if len(bounds) < len(known):

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 
 def sections(results: Results) -> tuple[Section, ...]:
-    """The comparison as tables.
+    """The comparison as tables; before a cell is finished only what failed.
 
     Args:
         results: Of the comparison.
     """
+    if not results.entries:
+        return tuple(table for table in (failures(results),) if table.lines)
     shown = [quality_table(results), cost_table(results), failures(results)]
     in_detail = [*(of_task(results, task) for task in results.tasks), between(results)]
     return tuple(table for table in (*shown, *in_detail) if table.lines)
@@ -36,6 +38,8 @@ def title(results: Results) -> str:
 
 def summary_line(results: Results) -> str:
     """How much of it there is, and what it is measured by."""
+    if not results.entries:
+        return f"No cell is finished, {len(results.failures)} failed: there are no scores to compare."
     seeds = sorted({entry.row.seed for entry in results.entries if entry.row.seed is not None})
     text = f"{count_of(len(results.entries), 'cell')} finished, {len(results.failures)} failed. "
     text += f"Baseline: {results.baseline}. "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from toolkit.comparison.outcomes import Outcome, Table
+from toolkit.comparison.summary import counted, networks, shared_seeds
 from toolkit.evaluation.predictions import Judgement, Predictions
 from toolkit.evaluation.significance import holm, paired_test
 
@@ -18,11 +19,11 @@ _PER_TEST = 40  # Permutations for each test of a family: twice what the smalles
 
 @dataclass(frozen=True)
 class MethodTest:
-    """Two methods on one task, compared on the same examples and the seeds that both have.
+    """Two methods on one task by one metric, compared on the same examples and the same seeds.
 
     Args:
         task: The task's name.
-        metric: Its first metric.
+        metric: One of those that count for the task.
         method: The method.
         against: The one that it is compared with.
         kind: Of the test.
@@ -31,7 +32,7 @@ class MethodTest:
         p_value: Of this test alone; None where the metric is not defined.
         adjusted: After Holm's correction, over all tests against the baseline or over all other ones.
         examples: How many both judged.
-        seeds: How many both have.
+        seeds: How many were compared.
         identical: Whether both said the same of every example.
     """
 
@@ -57,10 +58,14 @@ class MethodTest:
 def run_tests(
     table: Table, methods: Sequence[str], tasks: Sequence[str], baseline: str, resamples: int, seed: int
 ) -> tuple[MethodTest, ...]:
-    """Test every method against the baseline, and the others against each other, on each task's first metric.
+    """Test every method against the baseline, and the others against each other, by each metric that counts for a task.
 
-    Holm's correction is made within each of these two families. A permutation test of R permutations gives no p-value
-    below 1 / (R + 1), so R grows with the family: else no difference of a large table could be significant.
+    Against the baseline the seeds count that both have; against each other those that all methods have on the task, as
+    for the best of them. Two fixed networks are compared once, whatever the number of their seeds.
+
+    Holm's correction is made within each of these two families, over all tasks and metrics. A permutation test of R
+    permutations gives no p-value below 1 / (R + 1), so R grows with the family: else no difference of a large table
+    could be significant.
 
     Args:
         table: The finished cells.
@@ -71,14 +76,28 @@ def run_tests(
         seed: Of the random numbers.
     """
     others = [method for method in methods if method != baseline]
+    shared = {task: shared_seeds(table, task) for task in tasks}
+    of_all = {
+        (method, task): [outcome for outcome in outcomes if outcome.seed in shared[task]]
+        for (method, task), outcomes in table.items()
+    }
     tests: list[MethodTest] = []
-    for pairs in ([(method, baseline) for method in others], [(b, a) for a, b in combinations(others, 2)]):
-        family = [(task, *pair) for task in tasks for pair in pairs if all((name, task) in table for name in pair)]
+    for cells, pairs in (
+        (table, [(method, baseline) for method in others]),
+        (of_all, [(b, a) for a, b in combinations(others, 2)]),
+    ):
+        family = [
+            (cells[method, task], cells[against, task], metric)
+            for task in tasks
+            for method, against in pairs
+            if (method, task) in cells and (against, task) in cells
+            for metric in _metrics(task, [*cells[method, task], *cells[against, task]])
+        ]
         enough = max(resamples, _PER_TEST * len(family))
         done = [
             test
-            for task, method, against in family
-            if (test := _test(table[method, task], table[against, task], enough, seed)) is not None
+            for method, against, metric in family
+            if (test := _test(method, against, metric, enough, seed)) is not None
         ]
         adjusted = iter(holm([test.p_value for test in done if test.p_value is not None]))
         tests += [replace(test, adjusted=None if test.p_value is None else float(next(adjusted))) for test in done]
@@ -101,13 +120,25 @@ def _said(judgement: Judgement, predictions: Predictions) -> Tensor:
     return predictions.outputs.argmax(1) if judgement.kind == "classification" else predictions.outputs
 
 
-def _test(method: Sequence[Outcome], against: Sequence[Outcome], resamples: int, seed: int) -> MethodTest | None:
+def _metrics(task: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """The metrics that count, as the sets name them that networks were judged on."""
+    judged = [outcome.judgement for outcome in outcomes if outcome.judgement is not None]
+    names = [
+        f"{metric}{name.removeprefix('test')}" for each in judged[:1] for name in each.sets for metric in each.metrics
+    ]
+    return counted(task, names)
+
+
+def _test(
+    method: Sequence[Outcome], against: Sequence[Outcome], metric: str, resamples: int, seed: int
+) -> MethodTest | None:
     judged = [{each.seed: each.judgement for each in side if each.judgement} for side in (against, method)]
     shared = sorted(judged[0].keys() & judged[1].keys())
     if not shared:
         return None
+    if all(len(networks(side)) == 1 for side in (against, method)):
+        shared = shared[:1]
     a, b = ([side[number] for number in shared] for side in judged)
-    metric = b[0].metrics[0]
     result = paired_test(a, b, metric, resamples=resamples, seed=seed)
     interval = result.interval
     return MethodTest(
