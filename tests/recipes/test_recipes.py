@@ -290,6 +290,24 @@ def test_resuming_without_an_output_finds_the_run(words: list[str], capsys: pyte
     assert capsys.readouterr().out.count("accuracy") == 2
 
 
+def test_sparse_and_rounded_networks_are_judged_as_they_are_stored(small: dict[str, Any]) -> None:
+    options = {"saving.sparse": True, "saving.dtype": "bfloat16", "model.sparsity": 0.8}
+    rows = load("magnitude_pruning", **small | options).run().rows
+    assert not Path("run/model/model.safetensors").exists()
+    assert Path("run/reference/model.safetensors").exists()
+    assert rows[1].bytes == Path("run/model/model.sparse.safetensors").stat().st_size < 0.7 * rows[0].bytes
+    network = toolkit.load("run/model")
+    assert all(torch.equal(weight, weight.bfloat16().float()) for weight in network.parameters())
+    judged = load("evaluation", **judging(small) | {"model.network": "run/model", "output": "again"}).run()
+    assert judged.rows[0].scores == rows[1].scores
+    assert judged.rows[0].nonzero_parameters == rows[1].nonzero_parameters
+
+
+def judging(small: dict[str, Any]) -> dict[str, Any]:
+    """The options that a stored network is judged by."""
+    return {key: value for key, value in small.items() if key.startswith(("data.", "timing", "trainer.acc"))}
+
+
 def test_report_is_read_by_a_program(small: dict[str, Any]) -> None:
     report = load("fine_tuning", **small).run()
     assert Report.read("run").rows[0].scores == report.rows[0].scores
