@@ -29,6 +29,7 @@ class LayerDroppingRecipe(CompressionRecipe):
             layers = profile(
                 experiment, model.network, model.network_name, model.statistics, probe=model.score == "probe"
             )
+            model.selection_cost = experiment.selection_cost("layers.json", model.network)
             show(layers)
         model.adopt(model.choose(layers))  # What cannot be cut is refused before anything is trained.
         reference = self.train_reference(experiment)

@@ -9,7 +9,7 @@ The folder of a run::
     predictions/         of each network on the judged sets, to be compared later
     checkpoints/ logs/   of the stages; checkpoints are deleted once a stage is complete
     report.json report.md
-    layers.json layers.png similarity.png   where the layers of a network were looked at
+    layers.json layers.seconds layers.png similarity.png   where the layers of a network were looked at
     analysis.json analysis.html *.png       where its neurons were looked at
 """
 
@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -35,7 +36,7 @@ from toolkit.data.tokenization import fingerprint as fingerprint_of
 from toolkit.evaluation import costs
 from toolkit.evaluation.costs import Timing
 from toolkit.evaluation.judging import judge
-from toolkit.evaluation.metering import Meter, peak_memory
+from toolkit.evaluation.metering import Meter, peak_memory, selection_cost
 from toolkit.evaluation.report import Report, Row
 from toolkit.models import storage
 from toolkit.models.encoder import (
@@ -217,6 +218,7 @@ class Experiment:
         path = self.output / file
         if path.is_file():
             return kind.read(path)
+        started = time.perf_counter()
         try:
             self._check_length(network)
             found = compute()
@@ -224,8 +226,21 @@ class Experiment:
             self._discard_if_empty()
             raise
         if is_first_process():
+            write_text(path.with_suffix(".seconds"), f"{time.perf_counter() - started:.1f}\n")
             found.write(path)
         return found
+
+    def selection_cost(self, file: str, network: PreTrainedModel) -> dict[str, int | float]:
+        """What `analyse` cost, in the words of the report; empty in all processes but the first, which reports.
+
+        Args:
+            file: Below the run's folder, where what was found is written.
+            network: What was looked at, whole.
+        """
+        seconds = (self.output / file).with_suffix(".seconds")
+        if not is_first_process():
+            return {}
+        return selection_cost(network, self.data, ("train",), float(seconds.read_text(encoding="utf-8")))
 
     def report(self, *rows: Row) -> Report:
         """Measure the run's networks beside each other, and write the report.

@@ -85,6 +85,9 @@ def check_run(folder: Path, name: str) -> None:
     rows = json.loads((folder / "report.json").read_text())["rows"]
     assert rows[0]["sparsity"] == 0
     assert (folder / "report.md").read_text().count("accuracy") == 1
+    if name == "layer_dropping":
+        assert rows[1]["selection_seconds"] > 0
+        assert rows[1]["selection_macs"] > rows[1]["selection_examples"] > 0
     for saved, row in zip(PRUNED.get(name, []) + SMALLER.get(name, []), rows[1:], strict=True):
         if name in PRUNED:
             assert row["sparsity"] == pytest.approx(config["model"]["sparsity"], abs=1e-3)

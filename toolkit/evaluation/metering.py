@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from transformers import PreTrainedModel
 
+from toolkit.data import TaskData
 from toolkit.evaluation import costs
 
 
@@ -77,6 +79,30 @@ class Meter(Callback):
 
     def _length(self) -> int:
         return max(1, round(self.positions / self.examples))
+
+
+def selection_cost(
+    network: PreTrainedModel, data: TaskData, splits: Sequence[str], seconds: float
+) -> dict[str, int | float]:
+    """What it cost to choose a part of a network by what it computes; probes on its hidden states are not counted.
+
+    Args:
+        network: The whole network, which read the sentences once.
+        data: Of the task.
+        splits: That were read.
+        seconds: That it took in all.
+
+    Returns:
+        ``selection_seconds``, ``selection_examples``, and ``selection_macs``: forward passes over so many sentences of
+        the mean length, without padding.
+    """
+    lengths = [len(ids) for split in splits for ids in data.split(split)["input_ids"]]
+    length = max(1, round(sum(lengths) / len(lengths)))
+    return {
+        "selection_seconds": round(seconds, 1),
+        "selection_examples": len(lengths),
+        "selection_macs": len(lengths) * costs.macs(network, length=length),
+    }
 
 
 def peak_memory(device: torch.device) -> int:

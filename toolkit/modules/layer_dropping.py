@@ -109,6 +109,7 @@ class LayerDropping(FineTuning):
         self.statistics = statistics
         self.plan: LayerPlan | None = None
         self.training_macs: dict[str, int] = {}
+        self.selection_cost: dict[str, int | float] = {}  # of the statistics, where there were any
 
     @property
     def needs_profile(self) -> bool:
@@ -249,6 +250,7 @@ class LayerDropping(FineTuning):
             "blocks_trained": _numbers(self.plan.trained),
             "training_step": f"{self.training_macs['chosen'] / self.training_macs['full']:.1%} of a full one's MACs",
             "step_macs": self.training_macs,
+            **self.selection_cost,
             "layers": {"kept": self.plan.kept, "trained": self.plan.trained, "of": self.plan.num_blocks},
         }
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
-from toolkit.evaluation.costs import macs
 from toolkit.evaluation.judging import evaluate, predict
+from toolkit.evaluation.metering import selection_cost
 from toolkit.models.deployment import neuron_network
 from toolkit.models.encoder import load_network
 from toolkit.models.pooling import Pooling
@@ -168,8 +168,7 @@ class NeuronSelection(FineTuning):
         scores = evaluate(network, data)
         return network, {
             **summary(selected, self.task.metrics[0], scores, oracle_scores),
-            "selection_seconds": round(time.perf_counter() - started, 1),
-            **_selection_cost(encoder, data),
+            **selection_cost(encoder, data, ("train", "dev"), time.perf_counter() - started),
         }
 
     def _deploy(self, encoder: PreTrainedModel, data: TaskData, neurons: Tensor, probe: Probe) -> PreTrainedModel:
@@ -201,13 +200,6 @@ class NeuronSelection(FineTuning):
                 f"The deployed network and the probe differ on {int(differ.sum())} of {len(differ)} rows of dev; "
                 "nothing was stored. The encoder computes something else than when its hidden states were extracted."
             )
-
-
-def _selection_cost(encoder: PreTrainedModel, data: TaskData) -> dict[str, int]:
-    """Sentences that the encoder read for the selection, and its multiply-accumulates for them at their mean length."""
-    lengths = [len(ids) for split in ("train", "dev") for ids in data.split(split)["input_ids"]]
-    length = max(1, round(sum(lengths) / len(lengths)))
-    return {"selection_examples": len(lengths), "selection_macs": len(lengths) * macs(encoder, length=length)}
 
 
 def selection_score(task: Task) -> Score | SpanScore:
