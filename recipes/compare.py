@@ -8,8 +8,9 @@ import yaml
 
 from toolkit.comparison.cells import Store
 from toolkit.comparison.engine import Engine
-from toolkit.comparison.grid import BASELINE, Budget, Cell, Grid, Method
+from toolkit.comparison.grid import Cell, Grid
 from toolkit.comparison.measure import measure, with_times
+from toolkit.comparison.methods import BASELINE, Budget, Method
 from toolkit.comparison.results import Results
 from toolkit.comparison.running import run_cells
 from toolkit.configuration import command_line

@@ -47,6 +47,7 @@ from toolkit.models.encoder import (
     transformer_blocks,
 )
 from toolkit.models.sparse_storage import Saving
+from toolkit.models.verification import rounded
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.pruning.masks import sparsity
 from toolkit.run_folder import check_folder, is_first_process, lock, write_text
@@ -320,7 +321,7 @@ class Experiment:
 
     def _save(self, network: PreTrainedModel, name: str, target: Path, extras: Mapping[str, Any]) -> None:
         saving = Saving() if target.name == "reference" else self.saving
-        row = self._row(storage.rounded(network, saving.dtype), name, extras)
+        row = self._row(rounded(network, saving.dtype), name, extras)
         torch.nn.Module.to(network, "cpu")  # Where it is compared, bit by bit, with what was saved.
         example = next(iter(self.data.loader("dev")))
         storage.save(

@@ -10,7 +10,6 @@ Networks of selected neurons have an architecture of the toolkit's own: `transfo
 `toolkit.models.neuron_model` is imported, as it is here.
 """
 
-import copy
 import json
 import re
 import shutil
@@ -43,6 +42,7 @@ from toolkit.models.neuron_config import NeuronSelectionConfig
 from toolkit.models.pretrained import load_config, quiet, reading
 from toolkit.models.sparse_storage import SPARSE_FILE, Precision, is_sparse, read_sparse, round_weights, write_sparse
 from toolkit.models.structure_storage import network_class
+from toolkit.models.verification import compare_weights, rounded, verify
 
 # What the hub calls the job of each head.
 _HEADS: dict[Any, str] = {
@@ -124,7 +124,10 @@ def save(
             _rewrite(staged, sparse=sparse, dtype=dtype)
         if config_yaml is not None:
             (staged / "recipe.yaml").write_text(config_yaml, encoding="utf-8")
-        difference = _verify(network, tokenizer, staged, head, example, dtype)
+        loaded = _loaded(network, staged, head)
+        with reading(str(staged)):
+            tokens = AutoTokenizer.from_pretrained(staged)
+        difference = verify(network, loaded, tokenizer, tokens, example, dtype)
         if dtype != "float32":
             card = (
                 f"{card.rstrip()}\n\nThe weights are rounded to {dtype}. On {len(example['input_ids'])} rows of its "
@@ -206,7 +209,7 @@ def _convert(folder: Path, target: Path, *, sparse: bool, dtype: Precision) -> N
             if file.is_file() and (file.suffix == ".safetensors" or not _LEFT_OUT.search(file.name)):
                 shutil.copy(file, staged)
         _rewrite(staged, sparse=sparse, dtype=dtype)
-        _compare(rounded(network, dtype).state_dict(), load(staged).state_dict())
+        compare_weights(rounded(network, dtype).state_dict(), load(staged).state_dict())
         card = staged / "README.md"
         if card.is_file():
             text = _mark(card.read_text(encoding="utf-8"), network.config, sparse=sparse)
@@ -320,52 +323,8 @@ def _mark(card: str, config: PreTrainedConfig, *, sparse: bool) -> str:
     return re.sub(rf"(\A---\n(?:.+\n)*?library_name: )(?:transformers|{_LIBRARY})\n", rf"\g<1>{library}\n", card)
 
 
-def rounded(network: PreTrainedModel, dtype: Precision) -> PreTrainedModel:
-    """A copy of a network with its weights rounded, in the types that they had: what is loaded again.
-
-    Args:
-        network: It is left as it is; with ``float32`` it is given back itself.
-        dtype: Type that the weights are rounded to.
-    """
-    if dtype == "float32":
-        return network
-    network = copy.deepcopy(network)
-    half = getattr(torch, dtype)
-    for tensor in network.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.copy_(tensor.to(half))
-    return network
-
-
-def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are others, if only in a bit: the sign of a zero counts."""
-    differing = [
-        name
-        for name in sorted(expected.keys() | found.keys())
-        if name not in expected or name not in found or not _same_bits(expected[name], found[name])
-    ]
-    if differing:
-        raise RuntimeError(
-            f"{len(differing)} weights differ after loading, among them {differing[0]}; nothing was stored. "
-            "The network has a form that its config.json cannot express."
-        )
-
-
-def _same_bits(expected: Tensor, found: Tensor) -> bool:
-    if expected.dtype != found.dtype or expected.shape != found.shape:
-        return False
-    return torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (expected, found)))
-
-
-def _verify(
-    network: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
-    head: Any,
-    example: Mapping[str, Tensor],
-    dtype: Precision,
-) -> float:
-    """Load what was written and compare: weights, outputs on the example, and the tokenizer's ids."""
+def _loaded(network: PreTrainedModel, folder: Path, head: Any) -> PreTrainedModel:
+    """Load what was just written of a network, in its type and on its device."""
     config = load_config(str(folder))
     if is_sparse(folder):
         loaded = _load_sparse(folder, head, config, network.dtype)
@@ -373,32 +332,4 @@ def _verify(
         with reading(str(folder)):
             loaded = network_class(head, config).from_pretrained(folder, dtype=network.dtype, use_safetensors=True)
     torch.nn.Module.to(loaded, network.device)
-    with reading(str(folder)):
-        tokens = AutoTokenizer.from_pretrained(folder)
-    judged = rounded(network, dtype)
-    _compare(judged.state_dict(), loaded.state_dict())
-    inputs = {name: tensor.to(network.device) for name, tensor in example.items() if name not in ("labels", "index")}
-    outputs = _outputs(loaded, inputs)
-    difference = (_outputs(judged, inputs) - outputs).abs().max().item()
-    if difference != 0.0:
-        raise RuntimeError(
-            f"Outputs differ by up to {difference:.3g} after loading; nothing was stored. "
-            "The network computes something that its config.json does not express."
-        )
-    text = tokenizer.decode(example["input_ids"][0], skip_special_tokens=True)
-    if tokens(text)["input_ids"] != tokenizer(text)["input_ids"] or len(tokens) != len(tokenizer):
-        raise RuntimeError(
-            "AutoTokenizer gives other ids than the tokenizer; nothing was stored. "
-            "Take the tokenizer from toolkit.models.encoder.load_tokenizer."
-        )
-    return (_outputs(network, inputs) - outputs).abs().max().item() if judged is not network else 0.0
-
-
-@torch.inference_mode()
-def _outputs(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor:
-    # A copy, as the kernels' choice may depend on how memory is aligned: weights from a file are not.
-    network = copy.deepcopy(network)
-    network.train(False)
-    with torch.autocast(network.device.type, enabled=False):
-        outputs: Tensor = network(**inputs)[0]
-    return outputs
+    return loaded
