@@ -82,9 +82,13 @@ def test_extras_follow_and_unknown_figures_are_left_out() -> None:
             parameters=1,
             nonzero_parameters=1,
             sparsity=0.0,
-            extras={"natural_sparsity": 0.123456, "list": [1]},
+            extras={"natural_sparsity": 0.123456, "list": [1], "examples_seen": 2880, "training_macs": 1851794472960},
         ),
     ]
     lines = side_by_side(rows).lines
-    assert [label for label, *_ in lines] == ["parameters", "non-zero", "sparsity, prunable", "natural sparsity"]
-    assert lines[-1] == ["natural sparsity", "-", "0.1235"]
+    assert [label for label, *_ in lines[:3]] == ["parameters", "non-zero", "sparsity, prunable"]
+    assert lines[3:] == [
+        ["natural sparsity", "-", "0.1235"],
+        ["examples seen", "-", "2880"],
+        ["training macs", "-", "1.85 T"],
+    ]

@@ -8,6 +8,7 @@ from typing import Any
 from toolkit.evaluation.row import Row
 
 _NONE = "-"
+_LARGE = 1e6  # Whole numbers from here on are written with a prefix.
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _amount(value: float | None, reference: float | None) -> str:
     """Write a number with a decimal prefix, and its change in per cent."""
     if value is None:
         return _NONE
-    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
             return f"{value / size:.3g} {prefix}{_change(value, reference)}"
     return f"{value}{_change(value, reference)}"
@@ -111,6 +112,8 @@ def _extra(value: Any) -> str:
         value = value.item()
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, int) and value >= _LARGE:
+        return _amount(value, None)
     return str(value) if isinstance(value, str | int) else ""
 
 
