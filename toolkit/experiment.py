@@ -227,7 +227,7 @@ class Experiment:
             self._discard_if_empty()
             raise
         if is_first_process():
-            write_text(path.with_suffix(".seconds"), f"{time.perf_counter() - started:.1f}\n")
+            write_text(path.with_suffix(".seconds"), f"{time.perf_counter() - started:.3f}\n")
             found.write(path)
         return found
 
@@ -268,7 +268,7 @@ class Experiment:
         """Row of a network that an earlier attempt made, whose predictions are made again if they are lost."""
         rank_zero_info(f"{name}: complete already, in {target}")
         predictions = predictions_file(self.output, name)
-        if is_first_process() and not predictions.is_file():
+        if self.judging is None and is_first_process() and not predictions.is_file():
             network = storage.load(target)
             torch.nn.Module.to(network, self._device())
             judge(network, self.data).write(predictions)

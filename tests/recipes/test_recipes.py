@@ -12,7 +12,7 @@ import yaml
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import toolkit
-from toolkit import cli, experiment, run
+from toolkit import analyses, cli, run
 from toolkit.catalogue import recipe_class, recipe_file, recipe_names
 from toolkit.configuration import as_options, nearest, supported_precision
 from toolkit.evaluation.report import Report
@@ -124,13 +124,13 @@ def test_neurons_are_drawn_once_matplotlib_is_there(words: list[str], monkeypatc
     options = {"rankings": "[norm,random]", "ranking": "norm", "thresholds": "[0.3]", "rows": 50}
     words = ["recipe=redundancy_analysis", *words, *(f"model.redundancy.{key}={options[key]}" for key in options)]
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "find_spec", lambda name: None)
+        patch.setattr(analyses, "find_spec", lambda name: None)
         with pytest.warns(UserWarning, match=r"not drawn.*\[plots\]"):
             run.main(words)
     stored = Path("run/analysis.json").read_bytes()
     assert not list(Path("run").glob("*.png"))
     assert "<img" not in Path("run/analysis.html").read_text()
-    monkeypatch.setattr(experiment, "analyse_network", pytest.fail)
+    monkeypatch.setattr(analyses, "analyse_network", pytest.fail)
     run.main([*words, "resume=true"])
     assert Path("run/analysis.json").read_bytes() == stored
     check_run(Path("run"), "redundancy_analysis")

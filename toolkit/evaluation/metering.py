@@ -99,7 +99,7 @@ def selection_cost(
     lengths = [len(ids) for split in splits for ids in data.split(split)["input_ids"]]
     length = max(1, round(sum(lengths) / len(lengths)))
     return {
-        "selection_seconds": round(seconds, 1),
+        "selection_seconds": round(seconds, 3),
         "selection_examples": len(lengths),
         "selection_macs": len(lengths) * costs.macs(network, length=length),
     }
