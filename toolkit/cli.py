@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from toolkit.configuration import RecipeCLI, user_errors
+from toolkit.configuration import RecipeCLI, has_module, user_errors
 
 
 def named_recipe(args: Sequence[str]) -> str:
@@ -45,7 +45,10 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run a subcommand of Lightning's command line."""
     args = sys.argv[1:] if args is None else args
     with user_errors():
-        RecipeCLI(named_recipe(args), args, run=True)
+        name = named_recipe(args)
+        if not has_module(name):
+            raise ValueError(f"{name} runs other recipes and trains nothing; run it with toolkit.run recipe={name}")
+        RecipeCLI(name, args, run=True)
 
 
 if __name__ == "__main__":

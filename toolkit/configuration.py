@@ -193,9 +193,17 @@ def command_line(name: str, args: Sequence[str]) -> RecipeCLI | PlainCLI:
         name: Of the recipe.
         args: Options, ``--key=value`` each.
     """
-    trains = any(field.name == "model" and field.type is not Any for field in fields(recipe_class(name)))
-    trains = trains and issubclass(get_type_hints(recipe_class(name))["model"], LightningModule)
-    return RecipeCLI(name, args) if trains else PlainCLI(name, args)
+    return RecipeCLI(name, args) if has_module(name) else PlainCLI(name, args)
+
+
+def has_module(name: str) -> bool:
+    """Whether a recipe has a LightningModule of its own, and does not run other recipes.
+
+    Args:
+        name: Of the recipe.
+    """
+    module = get_type_hints(recipe_class(name)).get("model")
+    return isinstance(module, type) and issubclass(module, LightningModule)
 
 
 def resolve(name: str, **overrides: Any) -> str:

@@ -150,6 +150,13 @@ def test_second_door_takes_a_recipe_by_its_name(capsys: pytest.CaptureFixture[st
     assert (printed["recipe"], printed["trainer"]["max_epochs"]) == ("magnitude_pruning", 4)
 
 
+@pytest.mark.parametrize("name", ["compare", "pipeline"])
+def test_second_door_has_no_module_of_recipes_that_run_others(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["fit", f"--recipe={name}"])
+    assert f"run it with toolkit.run recipe={name}" in capsys.readouterr().err
+
+
 def test_rounded_weights_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run.main(["recipe=magnitude_pruning", *words, "trainer.precision=bf16-true"])
