@@ -1,6 +1,7 @@
 """Everything that is run on this project: ``nox -l`` lists it, ``nox -s NAME`` sets it up and runs it."""
 
 import os
+import re
 from pathlib import Path
 
 import nox
@@ -12,6 +13,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 # Two workers with a thread each: tests are small, and threads that wait for each other are slower than one.
 TEST_THREADS = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+QUICK = "not benchmark and not slow"
 
 
 def install(session: nox.Session, *groups: str, package: str | None = None) -> None:
@@ -20,6 +22,16 @@ def install(session: nox.Session, *groups: str, package: str | None = None) -> N
     if package is not None:
         wanted += ["-e", package]
     session.install("-c", "constraints.txt", *wanted)
+
+
+def torch_to_test() -> str:
+    """The torch that tests of other versions run with: the environment variable TORCH, else ``constraints.txt``.
+
+    PyPI has no CPU builds for Linux: another torch brings gigabytes of CUDA libraries, unless pip has PyTorch's index.
+    """
+    pinned = re.search(r"^torch==(\S+)$", Path("constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    version = os.environ.get("TORCH") or (pinned and pinned[1])
+    return f"torch=={version}"
 
 
 @nox.session
@@ -33,8 +45,36 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run unit tests and doctests; with CI=true the slow ones as well. TOOLKIT_DATA names a folder of real data."""
     install(session, "tests", package=".[demo]")
-    tier = "not benchmark" if os.environ.get("CI") else "not benchmark and not slow"
+    tier = "not benchmark" if os.environ.get("CI") else QUICK
     session.run("pytest", "-n", "2", "-m", tier, *session.posargs, env=TEST_THREADS)
+
+
+@nox.session(name="tests-lowest")
+def tests_lowest(session: nox.Session) -> None:
+    """Run the quick tests with the lowest versions that pyproject.toml allows; TORCH=2.6.0 for torch's as well."""
+    session.install("-c", "constraints.txt", "uv")
+    session.install(torch_to_test())  # By pip, whose indexes may have a build for the CPU; uv keeps what is there.
+    lowest = ["--resolution=lowest-direct", "--extra=demo", "--group=tests"]
+    session.run("uv", "pip", "install", "-r", "pyproject.toml", *lowest)
+    session.install("--no-deps", "-e", ".")
+    # Old releases warn of what newer ones of their own dependencies deprecate: warnings are no errors here.
+    session.run("pytest", "-n", "2", "-m", QUICK, "-o", "filterwarnings=default", *session.posargs, env=TEST_THREADS)
+
+
+@nox.session(name="tests-newest")
+def tests_newest(session: nox.Session) -> None:
+    """Run the quick tests with the newest versions there are, without constraints.txt; TORCH=2.15.0 for torch's too."""
+    wanted = [torch_to_test(), *nox.project.dependency_groups(PYPROJECT, "tests"), "-e", ".[demo]"]
+    session.install("--upgrade", "--upgrade-strategy", "eager", *wanted)
+    session.run("pytest", "-n", "2", "-m", QUICK, *session.posargs, env=TEST_THREADS)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the quick tests and list the lines and branches that they miss; less than 90 % covered is an error."""
+    install(session, "tests", package=".[demo]")
+    report = ["--cov", "--cov-report=term-missing:skip-covered"]
+    session.run("pytest", "-n", "2", "-m", QUICK, *report, *session.posargs, env=TEST_THREADS)
 
 
 @nox.session
@@ -61,8 +101,32 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def build(session: nox.Session) -> None:
+    """Build the source distribution, and from it the wheel, into ``dist/``, and check what is inside."""
+    install(session, "build")
+    for old in Path("dist").glob("*"):
+        old.unlink()
+    session.run("python", "-m", "build", "--no-isolation")
+    session.run("python", "tests/packaging/contents.py", "dist")
+
+
+@nox.session(requires=["build"])
+def wheel(session: nox.Session) -> None:
+    """Install the wheel by itself and use it away from the sources: list the recipes, prune MiniLM a little."""
+    (built,) = Path("dist").resolve().glob("*.whl")
+    session.install("-c", "constraints.txt", "--force-reinstall", "--no-deps", f"{built}")
+    session.install("-c", "constraints.txt", f"{built}")
+    constraints = Path("constraints.txt").resolve()
+    session.chdir(session.create_tmp())
+    session.run("python", "-m", "toolkit.run")
+    session.run("python", "-m", "toolkit.run", "recipe=magnitude_pruning", "--print_config", silent=True)
+    session.install("-c", f"{constraints}", f"{built}[demo]")
+    small = ["data.task=synthetic_sentiment", "data.size=64", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+    session.run("python", "-m", "toolkit.run", "recipe=magnitude_pruning", *small, "output=run")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure what pruning steps, statistics, features and selection cost; prints ratios and writes JSON."""
     install(session, "tests", package=".[demo]")
-    Path("runs").mkdir(exist_ok=True)
-    session.run("pytest", "-m", "benchmark", "-s", "tests/benchmarks", *session.posargs)
+    session.run("pytest", "-m", "benchmark", "-s", "tests/benchmarks", *session.posargs, env={"OMP_NUM_THREADS": "1"})

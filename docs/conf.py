@@ -17,12 +17,15 @@ author = "The toolkit's contributors"
 copyright = f"2026, {author}"
 version = release = toolkit.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+nb_execution_mode = "off"  # Notebooks show the outputs that they are stored with; tests/docs runs them.
 
 html_theme = "furo"
 html_title = f"{project} {version}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 
 # Docstrings write `name` for an object of this package; what is none stays plain code.
 default_role = "py:obj"

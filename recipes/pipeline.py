@@ -1,18 +1,22 @@
 """Several recipes one after the other, each beginning with the network that the one before it made."""
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from toolkit.catalogue import recipe_class
 from toolkit.configuration import resolve
 from toolkit.evaluation import costs
 from toolkit.evaluation.costs import Timing
 from toolkit.evaluation.report import Report, Row
 from toolkit.models import storage
-from toolkit.recipe import load
+from toolkit.recipe import CompressionRecipe, load
 from toolkit.run_folder import check_folder, fingerprint, lock, write_text
+
+SEVERAL = ("proximal_transfer", "quickstart")  # Recipes that make more than one network to go on with.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,8 @@ class Stage:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or self.recipe)
+        if not re.fullmatch(r"\w[\w +.-]*", self.name):  # A folder is called by it.
+            raise ValueError(f"stage {self.name!r}: a name has letters, digits, blanks and _ + - . only.")
 
 
 @dataclass(kw_only=True)
@@ -65,12 +71,17 @@ class PipelineRecipe:
     config: str = ""
 
     def run(self) -> Report:
-        """Run the stages that are not done, measure all networks beside each other, report."""
+        """Run the stages that are not done, measure all networks beside each other, report.
+
+        Raises:
+            ValueError: If a stage is no recipe that makes one network, two have one name, or an option is unknown.
+        """
         chain = [Stage(recipe="fine_tuning"), *self.stages]
         names = [stage.name for stage in chain]
         if len(set(names)) < len(names):
             raise ValueError(f"two stages are called {max(names, key=names.count)!r}; give each a name of its own.")
-        for stage in chain:  # What is wrong with an option is said before anything is trained.
+        for stage in chain:  # What is wrong with a stage is said before anything is trained.
+            check_stage(stage)
             resolve(stage.recipe, **self._options(stage, self.network))
         output = self.output or Path("runs") / f"pipeline-{fingerprint(self.config)}"
         check_folder(output, self.config, resume=self.resume)
@@ -115,6 +126,21 @@ class PipelineRecipe:
         if zeros:
             options["model.training.hold_zeros"] = True
         return options | dict(stage.options)
+
+
+def check_stage(stage: Stage) -> None:
+    """Refuse a recipe that does not make one network for the task of the one before it.
+
+    Raises:
+        ValueError: With its name.
+    """
+    made = stage.recipe == "fine_tuning" or issubclass(recipe_class(stage.recipe), CompressionRecipe)
+    if not made or stage.recipe in SEVERAL:
+        raise ValueError(
+            f"{stage.recipe} can be no stage of a pipeline: it does not make one network of the one before it. Every "
+            f"stage is judged and measured anyway; run {stage.recipe} by itself on a stage's folder, such as "
+            "output/1-NAME/model."
+        )
 
 
 recipe = PipelineRecipe

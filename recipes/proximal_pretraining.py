@@ -1,18 +1,13 @@
 """Sparse pre-training: one pattern for all tasks (Guo et al. 2019, https://arxiv.org/abs/1909.12486)."""
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
-from toolkit.data import Text
-from toolkit.evaluation.masked_lm import judge_masked_lm
-from toolkit.evaluation.report import Report, Row
-from toolkit.experiment import Experiment
-from toolkit.modules.masked_lm import MaskedLanguageModelling, ProximalPretraining
-from toolkit.recipe import Recipe
+from toolkit.modules.masked_lm import ProximalPretraining
+from toolkit.pretraining import PretrainingRecipe
 
 
 @dataclass(kw_only=True)
-class ProximalPretrainingRecipe(Recipe):
+class ProximalPretrainingRecipe(PretrainingRecipe):
     """Prune an encoder by RPP while it goes on pre-training on plain text: a universal pattern, for proximal_transfer.
 
     Args:
@@ -23,36 +18,6 @@ class ProximalPretrainingRecipe(Recipe):
     """
 
     model: ProximalPretraining
-    data: Text  # type: ignore[assignment]
-    dense: bool = False
-
-    def experiment(self) -> Experiment:
-        """Open the folder of the run, where networks are judged on the text that is held out.
-
-        Raises:
-            FileExistsError: If it holds something else.
-        """
-        experiment = super().experiment()
-        experiment.judging = partial(judge_masked_lm, data=self.data)
-        return experiment
-
-    def run(self) -> Report:
-        """Judge the network as it is, train it with and without pruning, judge again on the same masks."""
-        experiment = self.experiment()
-        rows = [experiment.build(lambda: (self.model.network, {}), "before", "reference")]
-        if self.dense:
-            rows.append(self.train_dense(experiment))
-        if self.model.distillation.teacher == "reference":
-            teacher = experiment.output / ("dense" if self.dense else "reference")
-            self.model.distillation = replace(self.model.distillation, teacher=str(teacher))
-        rows.append(experiment.train(self.model, self.name or "proximal_pretraining"))
-        return experiment.report(*rows)
-
-    def train_dense(self, experiment: Experiment) -> Row:
-        """Row of the network after the same training without pruning."""
-        options = replace(self.model.training_options, hold_zeros=False)
-        dense = MaskedLanguageModelling(self.data.task, self.model.network_name, options)
-        return experiment.train(dense, "masked_language_modelling", "dense")
 
 
 recipe = ProximalPretrainingRecipe

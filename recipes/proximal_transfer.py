@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -17,7 +18,7 @@ from toolkit.pruning import masks
 from toolkit.pruning.patterns import Blocks, Grouped, Pattern, prune_pattern
 from toolkit.recipe import CompressionRecipe
 
-COMMAND = "python -m toolkit.run recipe=proximal_pretraining data.files=[TEXT] model.sparsity={} output=FOLDER"
+COMMAND = "python -m toolkit.run recipe={}_pretraining data.files=[TEXT] model.sparsity={} output=FOLDER"
 
 
 @dataclass(kw_only=True)
@@ -30,59 +31,90 @@ class ProximalTransferRecipe(CompressionRecipe):
             same budget.
         universal: Folder of a network that was pruned while pre-training, ``model`` in the folder of a
             ``proximal_pretraining`` run.
+        baseline: Folder of a network that was pruned in another way while pre-training, ``model`` in the folder of a
+            ``magnitude_pretraining`` run; null leaves its row out.
     """
 
     model: ProximalPruning
     universal: Path | None = None
+    baseline: Path | None = None
 
     def experiment(self) -> Experiment:
         """Open the folder of the run.
 
         Raises:
             FileExistsError: If it holds something else.
-            FileNotFoundError: If ``universal`` or ``reference`` is no folder of a network.
-            ValueError: If the sparsity of the universal network is not the wanted one, none is wanted, or it has
-                another tokenizer.
+            FileNotFoundError: If ``universal``, ``baseline`` or ``reference`` is no folder of a network.
+            ValueError: If the sparsity of a universal network is not the wanted one, none is wanted, or it has another
+                tokenizer.
         """
         if self.model.sparsity is None:
             raise ValueError("Patterns are compared at one sparsity; set model.sparsity, and model.penalty=null.")
-        command = COMMAND.format(self.model.sparsity)
         if self.universal is None:
+            command = COMMAND.format("proximal", self.model.sparsity)
             raise ValueError(
                 f"No pre-trained pattern is given. Make one by `{command}`, and set universal=FOLDER/model."
             )
-        if not (self.universal / "config.json").is_file():
-            raise FileNotFoundError(
-                f"universal={self.universal} is no folder of a network (no config.json). Make one by `{command}`."
-            )
-        if fingerprint(load_tokenizer(str(self.universal))) != fingerprint(load_tokenizer(self.data.network)):
-            raise ValueError(
-                f"universal={self.universal} has another tokenizer than model.network={self.data.network}, so it would "
-                "read other words; set model.network to the network that it was made from."
-            )
-        found = masks.sparsity(prunable_weights(load_masked_lm(str(self.universal)), self.model.targets))
-        if abs(found - self.model.sparsity) > 1e-3:
-            raise ValueError(
-                f"The universal network {self.universal} has {found:.4f} of the targets at zero, but model.sparsity is "
-                f"{self.model.sparsity}; set model.sparsity={found:.4f}, or prune it anew."
-            )
+        self.check_universal("universal", self.universal, "proximal", self.model.sparsity)
+        if self.baseline is not None:
+            self.check_universal("baseline", self.baseline, "magnitude", self.model.sparsity)
         return super().experiment()
 
+    def check_universal(self, option: str, folder: Path, method: str, sparsity: float) -> None:
+        """See that a network can be compared with those that are made here.
+
+        Args:
+            option: That names its folder.
+            folder: Of a network that was pruned while pre-training.
+            method: By which it was pruned.
+            sparsity: That it must have.
+
+        Raises:
+            FileNotFoundError: If it is no folder of a network.
+            ValueError: If its sparsity is not the wanted one, or it has another tokenizer.
+        """
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(
+                f"{option}={folder} is no folder of a network (no config.json). Make one by "
+                f"`{COMMAND.format(method, sparsity)}`."
+            )
+        if fingerprint(load_tokenizer(str(folder))) != fingerprint(load_tokenizer(self.data.network)):
+            raise ValueError(
+                f"{option}={folder} has another tokenizer than model.network={self.data.network}, so it would "
+                "read other words; set model.network to the network that it was made from."
+            )
+        found = masks.sparsity(prunable_weights(load_masked_lm(str(folder)), self.model.targets))
+        if abs(found - sparsity) > 1e-3:
+            raise ValueError(
+                f"The network {option}={folder} has {found:.4f} of the targets at zero, but model.sparsity is "
+                f"{sparsity}; set model.sparsity={found:.4f}, or prune it anew."
+            )
+
     def run(self) -> Report:
-        """Train five networks at the same budget: uncompressed, and with zeros of four origins."""
+        """Train networks at the same budget: uncompressed, and with zeros of five or six origins."""
         experiment = self.experiment()
-        return experiment.report(
+        rows = [
             self.train_reference(experiment),
-            experiment.train(self.universal_pattern(), "universal_proximal", "universal_proximal"),
+            experiment.train(self.held_pattern(self.universal), "universal_proximal", "universal_proximal"),
+        ]
+        if self.baseline is not None:
+            rows.append(experiment.train(self.held_pattern(self.baseline), "universal_baseline", "universal_baseline"))
+        rows += [
             experiment.train(self.universal_magnitude(), "universal_magnitude", "universal_magnitude"),
             experiment.train(self.model, "proximal_pruning", "proximal_pruning"),
-            experiment.train(self.gradual_magnitude(), "magnitude_pruning", "magnitude_pruning"),
-        )
+            experiment.train(self.gradual("curvature"), "curvature_pruning", "curvature_pruning"),
+            experiment.train(self.gradual("magnitude"), "magnitude_pruning", "magnitude_pruning"),
+        ]
+        return experiment.report(*rows)
 
-    def universal_pattern(self) -> FineTuning:
-        """The network that was pruned while pre-training, its zeros held: the paper's protocol."""
+    def held_pattern(self, folder: Path | None) -> FineTuning:
+        """A network that was pruned while pre-training, its zeros held: the paper's protocol.
+
+        Args:
+            folder: Of the network.
+        """
         held = replace(self.model.training_options, hold_zeros=True)
-        return FineTuning(self.data.task, str(self.universal), held, self.model.distillation)
+        return FineTuning(self.data.task, str(folder), held, self.model.distillation)
 
     def universal_magnitude(self) -> FineTuning:
         """The pretrained network without its smallest weights, pruned once before the training, the zeros held."""
@@ -99,14 +131,19 @@ class ProximalTransferRecipe(CompressionRecipe):
         module.held = HeldZeros(weights, pruned)
         return module
 
-    def gradual_magnitude(self) -> MagnitudePruning:
-        """Gradual magnitude pruning for the task alone, in the same window of steps."""
+    def gradual(self, score: Literal["magnitude", "curvature"]) -> MagnitudePruning:
+        """Gradual pruning for the task alone, in the same window of steps; curvature is RPP's own criterion.
+
+        Args:
+            score: By which weights are pruned.
+        """
         return MagnitudePruning(
             self.data.task,
             network=self.model.network_name,
             targets=self.model.targets,
             sparsity=self.model.sparsity,
             pattern=pattern_text(self.model.pattern),
+            score=score,
             prune_start=self.model.prune_start,
             prune_fraction=self.model.prune_fraction,
             training=self.model.training_options,

@@ -25,8 +25,11 @@ def summary(name: str) -> str:
     return (ast.get_docstring(recipe) or "").partition("\n")[0]
 
 
-def recipe_class(name: str) -> type[Any]:
-    """The recipe that is called ``name``.
+def check_name(name: str) -> None:
+    """Refuse a recipe that there is none of.
+
+    Args:
+        name: Of the recipe.
 
     Raises:
         ValueError: If there is none; the message lists them.
@@ -34,7 +37,16 @@ def recipe_class(name: str) -> type[Any]:
     names = recipe_names()
     if name not in names:
         near = difflib.get_close_matches(name, names, 1)
-        hint = f" did you mean {near[0]}?" if near else ""
-        raise ValueError(f"there is no recipe {name!r};{hint} The recipes are: {', '.join(names)}.")
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise ValueError(f"there is no recipe {name!r}{hint} The recipes are: {', '.join(names)}.")
+
+
+def recipe_class(name: str) -> type[Any]:
+    """The recipe that is called ``name``.
+
+    Raises:
+        ValueError: If there is none; the message lists them.
+    """
+    check_name(name)
     recipe: type[Any] = import_module(f"recipes.{name}").recipe
     return recipe

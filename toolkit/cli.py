@@ -7,34 +7,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from toolkit.configuration import RecipeCLI, has_module, user_errors
+from toolkit.configuration import RecipeCLI, given, has_module, user_errors
+from toolkit.yaml_options import read_options
 
 
 def named_recipe(args: Sequence[str]) -> str:
     """The recipe that is given with ``--recipe`` or that the last ``--config`` file names.
 
     Raises:
-        ValueError: If none is.
+        ValueError: If none is, or the file holds no options.
         FileNotFoundError: If there is no such file.
     """
-    pairs = list(zip(args, [*args[1:], ""], strict=True))
-    given: dict[str, str] = {}
-    for word, following in pairs:
-        for key in ("--recipe", "--config"):
-            if word == key:
-                given[key] = following
-            elif word.startswith(f"{key}="):
-                given[key] = word.split("=", 1)[1]
-    if "--recipe" in given:
-        return given["--recipe"]
-    if "--config" not in given:
+    named = dict(given(args, "--recipe", "--config"))
+    if "--recipe" in named:
+        return named["--recipe"]
+    if "--config" not in named:
         raise ValueError("no recipe is named; give --config recipes/NAME.yaml or --recipe=NAME")
-    path = Path(given["--config"])
+    path = Path(named["--config"])
     if not path.is_file():
         raise FileNotFoundError(f"there is no configuration {path}; give --config recipes/NAME.yaml or --recipe=NAME")
-    options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    options = read_options(path)
     if not isinstance(options, dict) or not isinstance(options.get("recipe"), str):
         raise ValueError(f"{path} names no recipe; add a line such as `recipe: fine_tuning`, or give --recipe=NAME")
     name: str = options["recipe"]

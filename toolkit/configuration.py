@@ -24,10 +24,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
 
 from toolkit.catalogue import recipe_class, recipe_file, summary
+from toolkit.class_paths import lightning_classes_only, refused_class
 from toolkit.run_folder import flatten, show
+from toolkit.yaml_options import LOADER, read_options
 
 BUILT = {"model", "data", "trainer", "name", "config"}  # Fields of a recipe that are built, not given as options.
-STRICT: dict[str, Any] = {"allow_abbrev": False, "exit_on_error": False}  # A misspelt option is an error, not a guess.
+# A misspelt option is an error, not a guess, and so is a key that is given twice.
+STRICT: dict[str, Any] = {"allow_abbrev": False, "exit_on_error": False, "parser_mode": LOADER}
 
 # Warnings of libraries that say nothing to the user of a recipe.
 NOISE = (
@@ -58,6 +61,7 @@ class RecipeCLI(LightningCLI):
     def __init__(self, name: str, args: Sequence[str], *, run: bool = False) -> None:
         self.name = name
         self.command = args[0] if run and args else None
+        check_files(args)
         self.recipe_class = recipe_class(name)
         types = get_type_hints(self.recipe_class)
         defaults = {"default_config_files": [recipe_file(name)]}
@@ -66,7 +70,7 @@ class RecipeCLI(LightningCLI):
             "description": f"{summary(name)} Options are key=value, several at once.",
         }
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), lightning_classes_only():
                 # Lightning warns that the command line is there as well, but its launcher of processes needs it.
                 warnings.filterwarnings("ignore", "LightningCLI's args parameter")
                 super().__init__(
@@ -92,6 +96,16 @@ class RecipeCLI(LightningCLI):
         parser.set_defaults({f"trainer.{key}": value for key, value in self.trainer_defaults.items()})
         parser.link_arguments("model.network", "data.network")
         parser.link_arguments("data.task", "model.task", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what would run code of a checkpoint: Lightning's commands read one that they are given."""
+        options = self.config.get(str(self.subcommand), self.config)
+        if options.get("weights_only") is False:
+            raise ValueError("weights_only=false would run whatever code a checkpoint holds; leave it out.")
+        if "://" in str(options.get("ckpt_path")):
+            raise ValueError(f"ckpt_path={options.ckpt_path} is on another machine; download it, and give the file.")
+        if "weights_only" in options:
+            options["weights_only"] = True
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make a trainer of its own callbacks, with a rich progress bar, and of a precision the hardware has."""
@@ -123,9 +137,10 @@ class RecipeCLI(LightningCLI):
         """Every option as YAML, which this command line reads again."""
         config = self.config.get(str(self.subcommand), self.config)
         options = {key: value for key, value in config.items() if key not in ("config", "ckpt_path", "weights_only")}
-        dumped: str = self._parser(self.subcommand).dump(
-            Namespace({key: options[key] for key in options}), skip_none=False, skip_validation=True
-        )
+        with lightning_classes_only():
+            dumped: str = self._parser(self.subcommand).dump(
+                Namespace({key: options[key] for key in options}), skip_none=False, skip_validation=True
+            )
         return dumped
 
     def fit(self, model: Any = None, datamodule: Any = None, ckpt_path: str | None = None, **_: Any) -> None:
@@ -162,6 +177,7 @@ class PlainCLI:
 
     def __init__(self, name: str, args: Sequence[str]) -> None:
         self.recipe_class = recipe_class(name)
+        check_files(args)
         self.parser = ArgumentParser(
             default_config_files=[recipe_file(name)],
             usage=f"python -m toolkit.run recipe={name} [key=value ...]",
@@ -172,16 +188,19 @@ class PlainCLI:
         self.parser.add_argument("--recipe", default=name, help="The recipe, by its name.")
         self.parser.add_class_arguments(self.recipe_class, skip=BUILT - {"model", "data", "trainer"})
         try:
-            self.config = self.parser.parse_args(list(args))
+            with lightning_classes_only():
+                self.config = self.parser.parse_args(list(args))
         except ArgumentError as error:
             raise ValueError(explain(name, str(error), self.parser)) from error
 
     def recipe(self) -> Any:
         """Build the recipe that the options describe."""
-        options = self.parser.instantiate_classes(self.config)
+        with lightning_classes_only():
+            options = self.parser.instantiate_classes(self.config)
+            config = self.parser.dump(self.config, skip_none=False, skip_validation=True)  # It looks classes up, too.
         return self.recipe_class(
             name=options.recipe,
-            config=self.parser.dump(self.config, skip_none=False, skip_validation=True),
+            config=config,
             **{key: value for key, value in vars(options).items() if key not in ("config", "recipe")},
         )
 
@@ -194,6 +213,30 @@ def command_line(name: str, args: Sequence[str]) -> RecipeCLI | PlainCLI:
         args: Options, ``--key=value`` each.
     """
     return RecipeCLI(name, args) if has_module(name) else PlainCLI(name, args)
+
+
+def given(args: Sequence[str], *keys: str) -> Iterator[tuple[str, str]]:
+    """The values that a command line gives for some keys, in its order.
+
+    Example:
+        >>> list(given(["fit", "--config", "mine.yaml", "--recipe=quickstart"], "--config", "--recipe"))
+        [('--config', 'mine.yaml'), ('--recipe', 'quickstart')]
+    """
+    for word, following in zip(args, [*args, ""][1:], strict=True):
+        key, equals, value = word.partition("=")
+        if key in keys:
+            yield key, value if equals else following
+
+
+def check_files(args: Sequence[str]) -> None:
+    """Read the files of options that a command line names, as the parser says neither file nor line of a mistake.
+
+    Raises:
+        ValueError: If one holds no plain values; the message names the file and the line.
+    """
+    for _, name in given(args, "--config"):
+        if Path(name).is_file():
+            read_options(Path(name))
 
 
 def has_module(name: str) -> bool:
@@ -227,6 +270,8 @@ def explain(name: str, message: str, parser: Any) -> str:
         message: Of the parser.
         parser: Knows the options.
     """
+    if refused := refused_class(message):
+        return refused
     unknown = re.search(UNKNOWN, message)
     if unknown is None:
         return " ".join(message.split())
@@ -321,7 +366,14 @@ def user_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted; the same command with resume=true continues", file=sys.stderr)
         raise SystemExit(130) from None
-    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError, MisconfigurationException) as error:
+    except (
+        ValueError,
+        OSError,
+        MemoryError,
+        FloatingPointError,
+        ModuleNotFoundError,
+        MisconfigurationException,
+    ) as error:
         if os.environ.get("TOOLKIT_TRACEBACK"):
             raise
         message = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)

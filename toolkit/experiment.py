@@ -13,21 +13,16 @@ The folder of a run::
     analysis.json analysis.html *.png       where its neurons were looked at
 """
 
-import json
 import os
-import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
-from lightning import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_info
 from transformers import PreTrainedModel
 
@@ -38,24 +33,14 @@ from toolkit.evaluation.costs import Timing
 from toolkit.evaluation.judging import judge
 from toolkit.evaluation.metering import Meter, peak_memory, selection_cost
 from toolkit.evaluation.report import Report, Row
+from toolkit.faults import explained
 from toolkit.models import storage
-from toolkit.models.encoder import (
-    load_network,
-    load_tokenizer,
-    max_positions,
-    prunable_weights,
-    transformer_blocks,
-)
+from toolkit.models.encoder import load_network, load_tokenizer, max_positions
 from toolkit.models.sparse_storage import Saving
-from toolkit.models.verification import rounded
 from toolkit.modules.fine_tuning import FineTuning
-from toolkit.pruning.masks import sparsity
-from toolkit.run_folder import check_folder, is_first_process, lock, write_text
-
-TrainerFactory = Callable[..., Trainer]
-Judging = Callable[[PreTrainedModel], tuple[Mapping[str, float], Mapping[str, Any]]]
-LENGTH = 128  # Tokens of the sentence that MACs are stated for, or as many as the network takes.
-SAVE_EVERY = timedelta(minutes=5)  # Of a long epoch; what is lost to an interruption is at most this.
+from toolkit.run_folder import check_folder, is_first_process, lock, sweep, write_text
+from toolkit.stored_networks import Judging, measure_network, predictions_file, read_row, store_network
+from toolkit.training_stage import TrainerFactory, discard_checkpoints, fit
 
 
 class Written(Protocol):
@@ -111,18 +96,20 @@ class Experiment:
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         if is_first_process():
             check_folder(output, config, resume=resume)
-        data.prepare_data()  # What is wrong with the files is said before anything is trained or written.
-        data.setup("fit")
+        with explained(data.cache, "data.cache"):
+            data.prepare_data()  # What is wrong with the files is said before anything is trained or written.
+            data.setup("fit")
         # Scores of a network and further figures, where not the sets of a labelled task judge it.
         self.judging: Judging | None = None
         self._folders: dict[str, Path] = {}  # Of the networks, by the names of their rows.
-        self._meter = Meter()
         self._is_new = not (output / "config.yaml").is_file()
         if is_first_process():
-            output.mkdir(parents=True, exist_ok=True)
-            self._lock = lock(output)
-            check_folder(output, config, resume=resume)  # Another process may have been faster.
-            write_text(output / "config.yaml", config)
+            with explained(output):
+                output.mkdir(parents=True, exist_ok=True)
+                self._lock = lock(output)
+                check_folder(output, config, resume=resume)  # Another process may have been faster.
+                sweep(output)
+                write_text(output / "config.yaml", config)
 
     def train(self, module: FineTuning, name: str, folder: str = "model") -> Row:
         """Train, save and measure a network, unless an earlier attempt did.
@@ -135,26 +122,21 @@ class Experiment:
         target = self._folders[name] = self.output / folder
         if (target / "row.json").is_file():
             return self._complete(name, target)
-        try:
+        with self._stage():
             self._check_length(module.network)
-            trainer = self._fit(module, name, folder)
-        except Exception:
-            self._discard_if_empty()
-            raise
-        if trainer.is_global_zero:
-            extras = {
-                "optimizer_steps": trainer.global_step,
-                "training_seconds": round(self._meter.elapsed(), 1),
-                **self._meter.results(module.network),
-                **module.results(),
-            }
-            torch.nn.Module.to(module.network, trainer.strategy.root_device)  # Lightning leaves it on the CPU.
-            self._save(module.network, name, target, extras)
-            checkpoints = self.output / "checkpoints"
-            shutil.rmtree(checkpoints / folder, ignore_errors=True)
-            if checkpoints.is_dir() and not any(checkpoints.iterdir()):
-                checkpoints.rmdir()
-        trainer.strategy.barrier()  # The other processes read the folder, too.
+            meter = Meter()
+            trainer = fit(module, self.data, self.trainer, self.output, name, folder, meter)
+            if trainer.is_global_zero:
+                extras = {
+                    "optimizer_steps": trainer.global_step,
+                    "training_seconds": round(meter.elapsed(), 1),
+                    **meter.results(module.network),
+                    **module.results(),
+                }
+                torch.nn.Module.to(module.network, trainer.strategy.root_device)  # Lightning leaves it on the CPU.
+                self._save(module.network, name, target, extras)
+                discard_checkpoints(self.output, folder)
+            trainer.strategy.barrier()  # The other processes read the folder, too.
         return read_row(target)
 
     def build(
@@ -170,18 +152,14 @@ class Experiment:
         target = self._folders[name] = self.output / folder
         if (target / "row.json").is_file():
             return self._complete(name, target)
-        try:
+        with self._stage():
             network, extras = make()
             extras = {**extras, "peak_memory": peak_memory(self._device())}
-        except Exception:
-            self._discard_if_empty()
-            raise
-        torch.nn.Module.to(network, self._device())
-        if (
-            not is_first_process()
-        ):  # Nothing may wait for it: where all stages were complete, no process group is there.
-            return self._row(network, name, extras)
-        self._save(network, name, target, extras)
+            torch.nn.Module.to(network, self._device())
+            if not is_first_process():
+                # Nothing may wait for it: where all stages were complete, no process group is there.
+                return self._row(network, name, extras)
+            self._save(network, name, target, extras)
         return read_row(target)
 
     def measure(self, folder: Path, name: str) -> Row:
@@ -194,18 +172,15 @@ class Experiment:
         Raises:
             ValueError: If it was not fine-tuned on the task, or reads with another tokenizer.
         """
-        try:
+        with self._stage():
             if fingerprint_of(load_tokenizer(str(folder))) != fingerprint_of(load_tokenizer(self.data.network)):
                 raise ValueError(
                     f"{folder} has another tokenizer than {self.data.network}: it would be judged on other words."
                 )
             network = load_network(str(folder), self.data.task, trained=True)
-        except Exception:
-            self._discard_if_empty()
-            raise
-        self._folders[name] = folder
-        torch.nn.Module.to(network, self._device())
-        return replace(self._row(network, name, {}), bytes=costs.bytes_on_disk(folder))
+            self._folders[name] = folder
+            torch.nn.Module.to(network, self._device())
+            return replace(self._row(network, name, {}), bytes=costs.bytes_on_disk(folder))
 
     def analyse(self, file: str, network: PreTrainedModel, compute: Callable[[], Found], kind: type[Found]) -> Found:
         """Look at a network, unless an earlier attempt did.
@@ -220,15 +195,12 @@ class Experiment:
         if path.is_file():
             return kind.read(path)
         started = time.perf_counter()
-        try:
+        with self._stage():
             self._check_length(network)
             found = compute()
-        except Exception:
-            self._discard_if_empty()
-            raise
-        if is_first_process():
-            write_text(path.with_suffix(".seconds"), f"{time.perf_counter() - started:.3f}\n")
-            found.write(path)
+            if is_first_process():
+                write_text(path.with_suffix(".seconds"), f"{time.perf_counter() - started:.3f}\n")
+                found.write(path)
         return found
 
     def selection_cost(self, file: str, network: PreTrainedModel) -> dict[str, int | float]:
@@ -250,7 +222,9 @@ class Experiment:
             rows: Of the networks that were trained or measured; the first is the uncompressed one.
         """
         report = Report(rows)
-        if is_first_process():
+        if not is_first_process():
+            return report
+        with explained(self.output):
             if (self.output / "report.json").is_file():
                 written = Report.read(self.output)
                 if [replace(row, latency_ms=None) for row in written.rows] == list(rows):
@@ -264,6 +238,16 @@ class Experiment:
             report.write(self.output)
         return report
 
+    @contextmanager
+    def _stage(self) -> Iterator[None]:
+        """Say of what is wrong with the machine what to do, and leave nothing behind that is of no use."""
+        try:
+            with explained(self.output):
+                yield
+        except Exception:
+            self._discard_if_empty()
+            raise
+
     def _complete(self, name: str, target: Path) -> Row:
         """Row of a network that an earlier attempt made, whose predictions are made again if they are lost."""
         rank_zero_info(f"{name}: complete already, in {target}")
@@ -271,7 +255,10 @@ class Experiment:
         if self.judging is None and is_first_process() and not predictions.is_file():
             network = storage.load(target)
             torch.nn.Module.to(network, self._device())
-            judge(network, self.data).write(predictions)
+            with explained(self.output):
+                judge(network, self.data).write(predictions)
+        if is_first_process():
+            discard_checkpoints(self.output, str(target.relative_to(self.output)))  # It may have ended before that.
         return read_row(target)
 
     def _device(self) -> torch.device:
@@ -286,120 +273,19 @@ class Experiment:
 
     def _discard_if_empty(self) -> None:
         """Leave no folder behind of a run that failed before there was anything to continue."""
-        kept = any(any(self.output.rglob(name)) for name in ("*.ckpt", "row.json", "layers.json"))
+        kept = any(any(self.output.rglob(name)) for name in ("*.ckpt", "row.json", "layers.json", "features.json"))
         if self._is_new and not kept and is_first_process():
-            shutil.rmtree(self.output)
-
-    def _fit(self, module: FineTuning, name: str, folder: str) -> Trainer:
-        checkpoints = self.output / "checkpoints" / folder
-        self._meter = Meter()
-        # Within the accumulation of a step's gradients nothing can be saved: they are in no checkpoint.
-        moments: list[dict[str, Any]] = [{"save_on_train_epoch_end": True}]
-        if self.trainer(logger=False, callbacks=[]).accumulate_grad_batches == 1:
-            moments.append({"train_time_interval": SAVE_EVERY})
-        trainer = self.trainer(
-            default_root_dir=self.output,
-            enable_model_summary=False,
-            logger=CSVLogger(self.output / "logs", name=folder),
-            callbacks=[
-                self._meter,
-                *(
-                    ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False, **when)
-                    for when in moments
-                ),
-            ],
-        )
-        last = checkpoints / "last.ckpt"
-        rank_zero_info(f"{name}: {'going on from ' + str(last) if last.is_file() else 'training'}")
-        try:
-            trainer.fit(module, datamodule=self.data, ckpt_path=last if last.is_file() else None)
-        except SystemExit as ended:
-            if trainer.interrupted:  # Lightning turns Ctrl-C into an exit; the door says how to continue.
-                raise KeyboardInterrupt from ended
-            raise
-        return trainer
+            shutil.rmtree(self.output, ignore_errors=True)  # The error that is being raised is the one to be read.
 
     def _save(self, network: PreTrainedModel, name: str, target: Path, extras: Mapping[str, Any]) -> None:
-        saving = Saving() if target.name == "reference" else self.saving
-        row = self._row(rounded(network, saving.dtype), name, extras)
-        torch.nn.Module.to(network, "cpu")  # Where it is compared, bit by bit, with what was saved.
-        example = next(iter(self.data.loader("dev")))
-        storage.save(
+        store_network(
             network,
-            self.data.tokenizer,
             target,
-            config_yaml=self.config or None,
-            card=model_card(row, network),
-            example={key: value[:4] for key, value in example.items()},
-            sparse=saving.sparse,
-            dtype=saving.dtype,
-            overwrite=True,  # An attempt may have ended between the saving and the row.
+            self.data,
+            lambda stored: self._row(stored, name, extras),
+            config=self.config,
+            saving=Saving() if target.name == "reference" else self.saving,
         )
-        row = replace(row, bytes=costs.bytes_on_disk(target))
-        write_text(target / "row.json", json.dumps(Report((row,)).to_json(), indent=2))
 
     def _row(self, network: PreTrainedModel, name: str, extras: Mapping[str, Any]) -> Row:
-        further: Mapping[str, Any] = {}
-        if self.judging is not None:
-            scores, further = self.judging(network)
-        else:
-            judgement = judge(network, self.data)
-            if is_first_process():
-                judgement.write(predictions_file(self.output, name))
-            scores = judgement.scores()
-        # A network of selected neurons may have no block left.
-        weights = prunable_weights(network) if len(transformer_blocks(network)) else {}
-        length = min(LENGTH, max_positions(network.config) or LENGTH)
-        return Row(
-            name=name,
-            task=self.data.task.name,
-            seed=self.seed,
-            scores=scores,
-            parameters=costs.num_parameters(network),
-            nonzero_parameters=costs.num_nonzero(network),
-            sparsity=sparsity(weights) if weights else 0.0,
-            total_sparsity=sparsity(dict(network.named_parameters())),
-            macs=costs.macs(network, length=length),
-            extras={**further, **extras},
-        )
-
-
-def predictions_file(output: Path, name: str) -> Path:
-    """Where a run keeps what a network said about the judged sets.
-
-    Args:
-        output: The run's folder.
-        name: Of the network's row.
-    """
-    return output / "predictions" / f"{re.sub('[^A-Za-z0-9_.-]+', '-', name)}.safetensors"
-
-
-def read_row(folder: Path) -> Row:
-    """Row of the network that is saved in a folder."""
-    return Report.read(folder / "row.json").rows[0]
-
-
-def model_card(row: Row, network: PreTrainedModel) -> str:
-    """What a saved network is, in Markdown."""
-    scores = "\n".join(f"| {metric} | {value:.4f} |" for metric, value in row.scores.items())
-    head = type(network).__name__
-    kinds = ("TokenClassification", "MaskedLM", "SequenceClassification")
-    auto = f"AutoModelFor{next(kind for kind in kinds if kind in head or kind == kinds[-1])}"
-    return f"""# {row.name} on {row.task}
-
-Made with the Lightning compression toolkit; `recipe.yaml` holds every option of the run (seed {row.seed}).
-
-| score on the judged set | |
-| --- | --- |
-{scores}
-| sparsity of the prunable weights | {row.sparsity:.4f} |
-| parameters | {row.parameters:,} |
-| of them not zero | {row.nonzero_parameters:,} |
-
-```python
-from transformers import {auto}, AutoTokenizer
-
-network = {auto}.from_pretrained("this folder")
-tokenizer = AutoTokenizer.from_pretrained("this folder")
-```
-"""
+        return measure_network(network, name, self.data, self.output, extras, seed=self.seed, judging=self.judging)

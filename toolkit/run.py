@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from toolkit.catalogue import recipe_names, summary
+from toolkit.catalogue import check_name, recipe_names, summary
 
 USAGE = "python -m toolkit.run recipe=NAME [key=value ...] [--help | --print_config]"
 
@@ -19,7 +19,7 @@ def recipe_table() -> Table:
     return table
 
 
-def parse(words: Sequence[str]) -> tuple[str | None, list[str]]:
+def parse(words: Sequence[str]) -> tuple[str, list[str]]:
     """Split the command line into the recipe's name and its options.
 
     Example:
@@ -27,7 +27,7 @@ def parse(words: Sequence[str]) -> tuple[str | None, list[str]]:
         ('quickstart', ['--model.sparsity=0.9', '--help'])
 
     Raises:
-        ValueError: If a word is neither ``key=value`` nor a flag.
+        ValueError: If a word is neither ``key=value`` nor a flag, or no recipe is named, or one that there is none of.
     """
     name, options = None, []
     for word in words:
@@ -38,6 +38,9 @@ def parse(words: Sequence[str]) -> tuple[str | None, list[str]]:
             options.append(word if word.startswith("-") else f"--{word}")
         else:
             raise ValueError(f"{word!r} is no option; options are key=value. usage: {USAGE}")
+    if name is None:
+        raise ValueError(f"no recipe is named; begin with recipe=NAME. usage: {USAGE}")
+    check_name(name)
     return name, options
 
 
@@ -50,12 +53,18 @@ def main(words: Sequence[str] | None = None) -> None:
         console.print(f"usage: {USAGE}", markup=False, highlight=False)
         return
 
-    from toolkit.configuration import command_line, run_recipe, user_errors  # Seconds of imports, not for the list.
-
-    with user_errors():
+    try:
         name, options = parse(words)
-        if name is None:
-            raise ValueError(f"no recipe is named; begin with recipe=NAME. usage: {USAGE}")
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+    try:
+        from toolkit.configuration import command_line, run_recipe, user_errors  # Seconds of imports, not for the list.
+    except KeyboardInterrupt:
+        print("interrupted before anything was begun", file=sys.stderr)
+        raise SystemExit(130) from None
+    with user_errors():
         run_recipe(command_line(name, options).recipe())
 
 

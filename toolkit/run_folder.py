@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +17,11 @@ from rich.console import Console
 VOLATILE = ("output", "resume")  # Options that say nothing of what a run computes.
 
 LOCKS = {".lock", ".owner"}  # They stay when a run ends: removing them would let two processes lock different files.
+
+# What a process that was killed leaves of what it was writing beside its place: `.NAME.PID`, or a folder of `tempfile`
+# with the new NAME in it and the old one.
+_LEFT_FILE = re.compile(r"\.(.+)\.\d+")
+_LEFT_FOLDER = re.compile(r"\.(.+)-[a-z0-9_]{8}")
 
 
 def is_first_process() -> bool:
@@ -62,7 +69,11 @@ def check_folder(output: Path, config: str, *, resume: bool) -> None:
         FileExistsError: If the folder holds another run, this one without ``resume``, or no run at all.
     """
     stored = output / "config.yaml"
-    if not output.exists() or (output.is_dir() and {entry.name for entry in output.iterdir()} <= LOCKS):
+    if not output.exists():
+        return
+    if output.is_dir() and all(
+        entry.name in LOCKS or left_of(entry) in (".owner", "config.yaml") for entry in output.iterdir()
+    ):
         return
     if not stored.is_file():
         raise FileExistsError(f"{output} is not empty and no run's folder; choose another with output=FOLDER.")
@@ -73,6 +84,35 @@ def check_folder(output: Path, config: str, *, resume: bool) -> None:
         )
     if not resume:
         raise FileExistsError(f"{output} holds this very run; continue it with resume=true, or choose another output.")
+
+
+def left_of(entry: Path) -> str | None:
+    """Name of the file or folder that an entry is the half-written form of, if it is one.
+
+    Args:
+        entry: Of a folder.
+
+    Example:
+        >>> left_of(Path("run/.config.yaml.4711")), left_of(Path("run/config.yaml"))
+        ('config.yaml', None)
+    """
+    if not entry.is_dir():
+        found = _LEFT_FILE.fullmatch(entry.name)
+        return found[1] if found else None
+    found = _LEFT_FOLDER.fullmatch(entry.name)
+    return found[1] if found and {inner.name for inner in entry.iterdir()} <= {found[1], "replaced"} else None
+
+
+def sweep(output: Path) -> None:
+    """Remove what earlier attempts at a run, killed in the middle of writing, left behind: nothing reads it.
+
+    Args:
+        output: The run's folder; no other process works in it.
+    """
+    folders = (output, output / "predictions", *(output / "checkpoints").glob("*"))
+    for folder in filter(Path.is_dir, folders):
+        for entry in [entry for entry in folder.iterdir() if left_of(entry)]:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def changed_options(stored: str, config: str) -> list[str]:
@@ -139,5 +179,9 @@ def flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def write_text(path: Path, text: str) -> None:
     """Write a file beside its place and rename it, so that it is there as a whole or not at all."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 Kind = Literal["classification", "regression", "tagging"]
 Format = Literal["tsv", "conll", "conllu", "synthetic"]
 
+_NAME = re.compile(r"\w[\w +.-]*")
 METRICS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "f1", "matthews_correlation"),
     "regression": ("pearson", "spearman"),
@@ -96,6 +98,8 @@ class Task:
         # A YAML file gives lists, and Python does not turn them into the tuples that the fields promise.
         for name in ("metrics", "texts", "labels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not _NAME.fullmatch(self.name):  # Files and folders are called by it.
+            raise self._error("a name has letters, digits, blanks and _ + - . only, and begins with none of - .")
         if self.kind not in METRICS:
             raise self._error(f"kind {self.kind!r} is none of {', '.join(METRICS)}")
         if self.format not in _FORMATS[self.kind]:

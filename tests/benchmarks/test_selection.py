@@ -1,18 +1,12 @@
 """Selection of neurons beside NeuroX 1.0.9 on the same 25,000 x 2,688 features, in one run.
 
-    pip install --target FOLDER --no-deps NeuroX==1.0.9 imbalanced-learn sklearn-compat h5py svgwrite
     NEUROX_PATH=FOLDER pytest -m benchmark -s tests/benchmarks/test_selection.py
 
-Prints seconds and ratios and writes ``runs/benchmarks/selection.json``.
+Prints seconds and ratios and writes ``selection_neurox.json`` and ``selection.json``.
 """
 
-import importlib
-import json
-import os
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,17 +14,22 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.benchmarks.neurox_selection import select_by_neurox
+from tests.benchmarks.recording import QUICK, Measure, Table, record
+from tests.benchmarks.residual_features import residual_features
 from toolkit.probing.clustering import ClusterTree
 from toolkit.probing.layers import ArrayStates
 from toolkit.probing.linear import fit_probe, named_score
-from toolkit.probing.rankings import rank_by_correlation_analysis
+from toolkit.probing.rankings import rank_by_correlation_analysis, rank_probeless
 from toolkit.probing.selection import select_neurons
 
 Result = TypeVar("Result")
 
-ROWS, LAYERS, SIZE, CLASSES = 25_000, 7, 384, 17
+ROWS, LAYERS, SIZE, CLASSES = (1500, 7, 48, 17) if QUICK else (25_000, 7, 384, 17)
+DEV_ROWS = ROWS // 5
 THRESHOLD = 0.3
 STRIDE = 1000  # of the paper's sweep
+GOAL = 5.0
 pytestmark = [
     pytest.mark.benchmark,
     pytest.mark.filterwarnings("default"),  # NeuroX's own
@@ -38,18 +37,7 @@ pytestmark = [
 
 
 def states(num_rows: int, seed: int) -> ArrayStates:
-    """Layers that add to what is below them, as residual streams do; the classes are seen best in the middle."""
-    shape, draw = np.random.default_rng(0), np.random.default_rng(1 + seed)  # of the network, and of the rows
-    labels = draw.integers(CLASSES, size=num_rows)
-    causes = shape.normal(size=(CLASSES, 24))[labels] + 1.5 * draw.normal(size=(num_rows, 24))
-    stream = np.zeros((num_rows, SIZE))
-    layers = []
-    for layer in range(LAYERS):
-        clear = 1 - abs(layer - LAYERS // 2) / LAYERS
-        mixing = shape.normal(size=(24, SIZE)) * (shape.random(size=(24, SIZE)) < 0.1)
-        stream = 0.9 * stream + clear * causes @ mixing + 0.8 * draw.normal(size=stream.shape)
-        layers.append((stream + 0.3 * draw.normal(size=stream.shape)).astype(np.float32))
-    return ArrayStates(np.stack(layers, 1), labels)
+    return residual_features(num_rows, seed, layers=LAYERS, size=SIZE, classes=CLASSES)
 
 
 def timed(call: Callable[[], Result]) -> tuple[Result, float]:
@@ -57,40 +45,15 @@ def timed(call: Callable[[], Result]) -> tuple[Result, float]:
     return call(), time.perf_counter() - started
 
 
-@pytest.fixture(scope="module")
-def neurox() -> dict[str, Any]:
-    """NeuroX's modules, from the folder that NEUROX_PATH names."""
-    folder = os.environ.get("NEUROX_PATH")
-    if not folder:
-        pytest.skip("NEUROX_PATH names no folder with NeuroX 1.0.9; see the head of this file")
-    sys.path.append(folder)
-    try:
-        return {
-            name: importlib.import_module(f"neurox.interpretation.{name}") for name in ("linear_probe", "clustering")
-        }
-    except ImportError as error:
-        pytest.skip(f"NeuroX in {folder} cannot be imported: {error}")
-    finally:
-        sys.path.remove(folder)
-
-
-def write(found: dict[str, Any]) -> None:
-    file = Path("runs/benchmarks/selection.json")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    before = json.loads(file.read_text()) if file.is_file() else {}
-    hardware = {"threads": torch.get_num_threads(), "torch": torch.__version__}
-    file.write_text(json.dumps(before | found | hardware, indent=2))
-
-
 def test_against_neurox(neurox: dict[str, Any]) -> None:
-    train = states(ROWS, 0)
+    """What NeuroX computes, step by step and as a whole; what must be equal is compared."""
+    train, dev = states(ROWS, 0), states(DEV_ROWS, 1)
     matrix, targets = train.matrix(), torch.as_tensor(train.labels)
     array, labels = matrix.numpy(), train.labels
-    found: dict[str, dict[str, float]] = {}
+    rows: list[tuple[str, float, float, float]] = []
 
     def report(name: str, theirs: float, ours: float) -> None:
-        found[name] = {"neurox_seconds": theirs, "seconds": ours, "ratio": theirs / ours}
-        print(f"\n{name:28} NeuroX {theirs:7.2f} s, here {ours:7.2f} s: {theirs / ours:.1f} x")
+        rows.append((name, theirs, ours, theirs / ours))
 
     probe, theirs = timed(
         lambda: neurox["linear_probe"].train_logistic_regression_probe(
@@ -100,22 +63,28 @@ def test_against_neurox(neurox: dict[str, Any]) -> None:
     paper: dict[str, Any] = {"solver": "adam", "l1": 1e-5, "l2": 1e-5, "norm": "frobenius"}
     paper |= {"standardize": False, "shuffle": False}
     same, ours = timed(lambda: fit_probe(matrix, targets, num_classes=CLASSES, **paper))
-    report("probe: 10 epochs of Adam", theirs, ours)
+    report("probe, 10 epochs of Adam", theirs, ours)
     converged, ours = timed(lambda: fit_probe(matrix, targets, num_classes=CLASSES))
-    report("probe: converged", theirs, ours)
-    dev = states(5000, 1)
+    report("probe, here to convergence", theirs, ours)
     with torch.no_grad():
         logits = probe(dev.matrix())
     score, dev_targets = named_score("accuracy"), torch.as_tensor(dev.labels)
     scores = [score(outputs, dev_targets) for outputs in (logits, same.logits(dev.matrix()))]
-    print(f"accuracy {scores}, converged {score(converged.logits(dev.matrix()), dev_targets):.4f}")
-    assert scores[0] == pytest.approx(scores[1], abs=0.01)  # the same training from other first weights
+    best = score(converged.logits(dev.matrix()), dev_targets)
+    print(f"accuracy of the probes {scores}, converged {best:.4f}")
+    assert scores[0] == pytest.approx(scores[1], abs=0.05 if QUICK else 0.01)  # other first weights
 
     classes = {str(number): number for number in range(CLASSES)}
     (order, cutoffs), theirs = timed(lambda: neurox["linear_probe"].get_neuron_ordering(probe, classes, STRIDE))
     mine, ours = timed(lambda: rank_by_correlation_analysis(probe.linear.weight.detach()))
-    report("ordering, 2,688 x 17", theirs, ours)
-    assert prefixes_agree(order, cutoffs, mine) > 0.9999
+    report("ordering", theirs, ours)
+    assert prefixes_agree(order, cutoffs, mine) > (0.99 if QUICK else 0.9999)
+
+    order, theirs = timed(lambda: neurox["probeless"].get_neuron_ordering(array, labels))
+    mine, ours = timed(lambda: rank_probeless(matrix, targets, CLASSES))
+    report("probeless ordering", theirs, ours)
+    first = len(order) // 10  # NeuroX adds up in float32: neurons that are nearly equal may change places.
+    assert len({*order[:first]} & {*mine[:first].tolist()}) >= 0.95 * first
 
     assignment, theirs = timed(lambda: neurox["clustering"].create_correlation_clusters(array, True, THRESHOLD))
     tree, ours = timed(lambda: ClusterTree(matrix))
@@ -125,7 +94,28 @@ def test_against_neurox(neurox: dict[str, Any]) -> None:
     assert clusters.num_constant == 0
     numbers = np.unique(np.stack([assignment, clusters.assignment.numpy()]), axis=1)
     assert numbers.shape[1] == len(np.unique(assignment)) == len(clusters.representatives)  # one to one
-    write(found)
+
+    given = (array, labels), (dev.matrix().numpy(), dev.labels)
+    (neurons, retention), theirs = timed(lambda: select_by_neurox(neurox, *given, num_layers=LAYERS))
+    faithful, ours = timed(lambda: select_neurons(train, dev, num_classes=CLASSES, score=score, faithful=True))
+    report("whole selection, the same procedure", theirs, ours)
+    default, ours = timed(lambda: select_neurons(train, dev, num_classes=CLASSES, score=score))
+    report("whole selection, here by default", theirs, ours)
+    more_work = {"probe, here to convergence", "clustering, nine thresholds"}  # More than NeuroX does: no goal.
+    record(
+        "selection_neurox",
+        "Neuron selection beside NeuroX 1.0.9",
+        [
+            Measure(what=f"NeuroX / here: {name}", value=ratio, at_least=None if name in more_work else GOAL)
+            for name, _, _, ratio in rows
+        ],
+        Table(columns=("step", "NeuroX, s", "here, s", "ratio"), rows=rows),
+        note=f"The same {ROWS:,} x {LAYERS * SIZE:,} synthetic features of {CLASSES} classes; one run. Clusters are "
+        f"the same one by one. Accuracy of the probes on {DEV_ROWS:,} other rows: NeuroX {scores[0]:.1%}, Adam here "
+        f"{scores[1]:.1%}, converged {best:.1%}. Neurons selected, and their part of the oracle's dev score: NeuroX "
+        f"{len(neurons)} ({retention:.1%}), the same procedure here {len(faithful.neurons)} "
+        f"({faithful.retention:.1%}), by default {len(default.neurons)} ({default.retention:.1%}).",
+    )
 
 
 def test_ordering_and_selection_meet_their_limits() -> None:
@@ -133,16 +123,26 @@ def test_ordering_and_selection_meet_their_limits() -> None:
     weight = torch.randn(50, 9984, generator=torch.Generator().manual_seed(0)) ** 3
     rank_by_correlation_analysis(weight)
     _, ordering = timed(lambda: rank_by_correlation_analysis(weight))
-    splits = [states(num_rows, seed) for seed, num_rows in enumerate((ROWS, 5000, 5000))]
+    splits = [states(num_rows, seed) for seed, num_rows in enumerate((ROWS, DEV_ROWS, DEV_ROWS))]
     accuracy = named_score("accuracy")
     selected, selection = timed(lambda: select_neurons(*splits, num_classes=CLASSES, score=accuracy))
-    print(f"\nordering, 9,984 x 50: {ordering:.3f} s; selection: {selection:.1f} s, {len(selected.neurons)} neurons")
-    for stage in selected.stages:
-        print(f"{stage.name:10} {stage.neurons:5} neurons: dev {stage.dev:.4f}, test {stage.test:.4f}")
-    write({"ordering_9984x50_seconds": ordering, "selection_25000x2688_seconds": selection})
-    assert ordering < 1
-    assert selection < 120
-    assert selected.retention > 0.96
+    record(
+        "selection",
+        "A whole selection",
+        [
+            Measure(what="ordering of 9,984 neurons for 50 labels", value=ordering, unit="s", at_most=1),
+            Measure(what=f"selection among {LAYERS * SIZE:,} neurons", value=selection, unit="s", at_most=120),
+        ],
+        Table(
+            columns=("stage", "neurons", "dev accuracy", "test accuracy"),
+            rows=[(stage.name, stage.neurons, stage.dev, stage.test) for stage in selected.stages],
+        ),
+        note=f"{ROWS:,} rows to learn from, {DEV_ROWS:,} that decide, as many that judge; surgeon, 3 % may be lost.",
+    )
+    if not QUICK:
+        assert ordering < 1
+        assert selection < 120
+        assert selected.retention > 0.96
 
 
 def prefixes_agree(order: list[int], cutoffs: list[int], mine: Tensor) -> float:

@@ -121,6 +121,19 @@ def test_masks_change_with_the_epoch_and_repeat_with_the_seed(make: Any) -> None
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("whole_word", [False, True])
+def test_masks_of_a_row_do_not_depend_on_its_batch(whole_word: bool, make: Any) -> None:
+    """Nor, with it, on the number of processes that share the batches."""
+    few, many = (masks(make(batch_size=size, whole_word=whole_word), 1) for size in (2, 8))
+    shared = few.keys() & many.keys()
+    assert len(shared) > 10
+    for row in shared:
+        width = min(len(few[row]), len(many[row]))  # Beyond it there is padding.
+        assert torch.equal(few[row][:width], many[row][:width])
+        assert (few[row][width:] == -100).all()
+        assert (many[row][width:] == -100).all()
+
+
 def test_dev_is_masked_the_same_way_each_time(make: Any) -> None:
     loader = make().val_dataloader()
     first = [batch["labels"] for batch in loader]

@@ -19,6 +19,7 @@ from toolkit.modules.layer_dropping import LayerDropping
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.movement_pruning import MovementPruning
 from toolkit.modules.proximal_pruning import ProximalPruning
+from toolkit.modules.structured_pruning import StructuredPruning
 from toolkit.modules.wanda_pruning import WandaPruning
 from toolkit.pruning import masks
 
@@ -33,6 +34,8 @@ KINDS: dict[str, tuple[type[FineTuning], dict[str, Any]]] = {
     "proximal": (ProximalPruning, {"sparsity": 0.6}),
     "movement": (MovementPruning, {"sparsity": 0.6, "interval": 3}),
     "wanda": (WandaPruning, {"sparsity": 0.6}),
+    "structured": (StructuredPruning, {"neurons": 0.5, "interval": 3}),
+    "structured, by the penalty": (StructuredPruning, {"neurons": 0.5, "importance": "proximal"}),
 }
 
 
@@ -64,7 +67,9 @@ def test_zeros_at_the_start_are_zeros_at_the_end(
         assert not weight[before[key] == 0].count_nonzero(), key
         moved += int((weight != before[key]).sum())
     assert moved > 0
-    if name == "groups":
+    if name.startswith("structured"):  # The weights above are those before the cut, which copies them.
+        assert masks.sparsity(prunable_weights(module.network)) > 0.3
+    elif name == "groups":
         assert all(((weight == 0).view(-1, 4).sum(1) >= 2).all() for weight in weights.values())
     elif name == "blocks":
         assert masks.sparsity(weights) >= 0.6
@@ -149,3 +154,17 @@ def test_optimizer_that_moves_a_dead_weight_is_named() -> None:
         weight.add_(1)
     with pytest.raises(RuntimeError, match=r"SGD moved pruned weights of w.*use AdamW"):
         held.check(optimizer)
+
+
+def test_held_weights_are_zero_without_a_sign() -> None:
+    weight = Parameter(torch.tensor([-1.0, 2.0, -3.0, 4.0]))
+    optimizer = torch.optim.AdamW([weight], lr=0.1)
+    weight.sum().backward()
+    optimizer.step()
+    held = HeldZeros({"w": weight})
+    held.hold({"w": torch.tensor([True, True, False, False])}, optimizer)
+    assert weight.detach()[:2].tolist() == [0.0, 0.0]
+    assert not weight.detach()[:2].signbit().any()  # -0 has bits that are set, so that sparse files would hold it.
+    assert held.living("w").tolist() == [0.0, 0.0, 1.0, 1.0]
+    held.hold({"w": torch.tensor([True, True, True, False])}, optimizer)
+    assert held.living("w").tolist() == [0.0, 0.0, 0.0, 1.0]

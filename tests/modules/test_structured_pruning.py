@@ -1,6 +1,7 @@
 """Structured pruning: exact shares, groups that stay dead, a cut network that computes the same, exact resumption."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from transformers import AutoModelForSequenceClassification
 
 from toolkit.data import TaskData
 from toolkit.models.encoder import load_network
+from toolkit.models.masked_norm import MaskedLayerNorm
 from toolkit.models.storage import load
-from toolkit.models.structure import Structure, block_groups
+from toolkit.models.structure import KINDS, Structure, along, groups_of
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning, Training
 from toolkit.modules.structured_pruning import StructuredPruning
@@ -27,6 +29,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "proximal": {"importance": "proximal"},
     "taylor, heads too": {"heads": 0.5, "uniform": False},
     "proximal, heads too": {"heads": 0.5, "uniform": False, "importance": "proximal"},
+    "taylor, uniform widths of all": {"heads": 0.5, "hidden": 0.5},
+    "magnitude, hidden too": {"importance": "magnitude", "hidden": 0.25, "uniform": False},
+    "proximal, all": {"heads": 0.5, "hidden": 0.5, "importance": "proximal", "exponent": 8.0},
 }
 every_method = pytest.mark.parametrize("method", METHODS)
 MakeTrainer = Callable[..., Trainer]
@@ -55,8 +60,8 @@ class Watch(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, StructuredPruning)
         living = 0
-        for block in block_groups(pl_module.network):
-            for groups in (block.heads, block.neurons):
+        for kind in KINDS:
+            for groups in groups_of(pl_module.network, kind):
                 owned = [weight.detach().movedim(dim, 0).reshape(groups.count, -1) for _, weight, dim in groups.parts]
                 living += int(torch.cat(owned, 1).count_nonzero(1).bool().sum())
         self.living.append(living)
@@ -73,20 +78,32 @@ def test_shares_are_exact_and_the_cut_network_computes_the_same(
     module = build(method, data, tiny_network)
     watch = Watch()
     make_trainer(callbacks=[watch]).fit(module, datamodule=data)
-    kept_heads = 2 if module.shares["heads"] else 4
-    whole, left = 4 + 128, kept_heads + 64
+    kept_heads = 2 if module.removed["heads"] else 4
+    kept_hidden = 32 - round(32 * module.removed["hidden"])
+    whole, left = 4 + 128 + 32, kept_heads + 64 + kept_hidden
     assert watch.living[2] == whole  # nothing before the window
     assert watch.living == sorted(watch.living, reverse=True) or method.startswith("proximal")
     end = round(0.6 * 36)
     assert set(watch.living[end - 1 :]) == {left}
     assert watch.before is not None
     assert (logits(module) - watch.before).abs().max() < 1e-5
+    assert not any(isinstance(part, MaskedLayerNorm) for part in module.network.modules())
     dense = load_network(str(tiny_network), data.task)
     weights = [sum(weight.numel() for weight in network.parameters()) for network in (dense, module.network)]
-    assert weights[0] - weights[1] == (4 - kept_heads) * 16 * (3 * 33 + 32) + 64 * (32 + 1 + 32)
+    counted = [
+        (dense.config.vocab_size + 128 + 2 + 2) * hidden  # embeddings with their norm
+        + 16 * heads * (3 * (hidden + 1) + hidden)
+        + neurons * (2 * hidden + 1)
+        + 2 * 6 * hidden  # of each block two biases and two norms
+        + hidden * (hidden + 1)
+        + 2 * (hidden + 1)
+        for hidden, heads, neurons in ((32, 4, 128), (kept_hidden, kept_heads, 64))
+    ]
+    assert weights == counted
     results = module.results()
     assert (results["heads_kept"], results["neurons_kept"]) == (f"{kept_heads} of 4", "64 of 128")
     assert sum(results["structure"]["neurons"]) == 64
+    assert results["hidden_kept"] == f"{kept_hidden} of 32"
     module.network.save_pretrained(tmp_path / "cut")
     assert torch.allclose(load(tmp_path / "cut")(torch.arange(5, 15)[None]).logits, logits(module)[:1], atol=1e-6)
 
@@ -113,7 +130,7 @@ def test_proximal_form_is_adamw_then_the_group_operator(
 ) -> None:
     """With a fixed penalty every step equals a plain loop over neurons."""
     penalty = 0.7
-    name = "toolkit.modules.structured_pruning.penalty_for_sparsity"
+    name = "toolkit.modules.group_importance.penalty_for_sparsity"
     monkeypatch.setattr(name, lambda resistances, share, left: penalty)
     module = build("proximal", data, tiny_network, prune_start=0.0, prune_fraction=1.0)
     monkeypatch.setattr(module, "_fix", lambda optimizer: setattr(module, "fixed", True))
@@ -247,16 +264,89 @@ def test_a_cut_that_changes_the_outputs_is_an_error(
         make_trainer(max_epochs=1).fit(module, datamodule=data)
 
 
+@pytest.mark.parametrize("method", ["taylor, uniform widths of all", "proximal, all"])
+def test_training_sees_the_norms_that_are_stored(
+    method: str, data: TaskData, tiny_network: Path, make_trainer: MakeTrainer
+) -> None:
+    """From the step on that removes channels, mean and variance are over the others, also while the penalty works."""
+    seen: list[list[int]] = []
+
+    class Note(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+            assert isinstance(pl_module, StructuredPruning)
+            norms = [part for part in pl_module.network.modules() if isinstance(part, torch.nn.LayerNorm)]
+            kept = [part.kept.tolist() for part in norms if isinstance(part, MaskedLayerNorm)]
+            assert len(kept) in (0, len(norms))
+            assert all(own == list(pl_module.structure.kept("hidden")[0]) for own in kept)
+            seen.append(kept[0] if kept else list(range(32)))
+
+    module = build(method, data, tiny_network)
+    (groups,) = groups_of(module.network, "hidden")
+    for _, weight, dim in groups.parts:  # as of random weights, all norms would be equal, and die at once
+        weight.data *= along(torch.linspace(0.3, 1.5, 32), weight, dim)
+    make_trainer(callbacks=[Note()]).fit(module, datamodule=data)
+    assert all({*later} <= {*earlier} for earlier, later in pairwise(seen))
+    assert len({len(kept) for kept in seen}) > 2  # step by step
+    assert {len(kept) for kept in seen[21:]} == {16}
+
+
+def test_heads_and_hidden_size_of_equal_shares_are_those_of_plain_transformers(
+    data: TaskData, tiny_network: Path, make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    module = build("taylor, uniform widths of all", data, tiny_network)
+    make_trainer(max_epochs=1).fit(module, datamodule=data)
+    module.network.save_pretrained(tmp_path)
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    config = plain.config
+    assert (config.hidden_size, config.num_attention_heads, config.intermediate_size) == (16, 1, 32)
+    torch.testing.assert_close(plain(torch.arange(5, 15)[None]).logits, logits(module)[:1])
+
+
+def test_uniform_widths_need_heads_that_fill_the_hidden_size(
+    data: TaskData, tiny_network: Path, make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    module = build("magnitude, hidden too", data, tiny_network)
+    make_trainer(max_epochs=1).fit(module, datamodule=data)
+    module.network.save_pretrained(tmp_path)
+    data.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"have 32 channels in all, not 24 as its hidden states.*uniform=false"):
+        build("taylor, uniform widths of all", data, tmp_path)
+    again = build("magnitude, hidden too", data, tmp_path, hidden=0.4)
+    make_trainer(max_epochs=1).fit(again, datamodule=data)
+    assert again.results()["hidden_kept"] == "16 of 24"  # 14, to a multiple of 8
+
+
+def test_zeros_that_the_network_came_with_are_held(
+    data: TaskData, tiny_network: Path, make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    sparse = load_network(str(tiny_network), data.task)
+    sparse.get_parameter(name).data[:, ::2] = 0
+    sparse.save_pretrained(tmp_path)
+    data.tokenizer.save_pretrained(tmp_path)
+    module = build("taylor", data, tmp_path, training=Training(learning_rate=2e-3, hold_zeros=True))
+    make_trainer(max_epochs=1).fit(module, datamodule=data)
+    weight = module.network.get_parameter(name)
+    assert not weight[:, ::2].any()
+    assert weight[:, 1::2].all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"neurons": 1.0}, r"model\.neurons must lie in \[0, 1\)"),
         ({"heads": -0.1}, r"model\.heads must lie in \[0, 1\)"),
         ({"neurons": 0.0}, "Nothing is to be removed"),
-        ({"heads": 0.5}, r"add model\.uniform=false"),
+        ({"hidden": 1.5}, r"model\.hidden must lie in \[0, 1\)"),
+        ({"heads": 0.5}, r"model\.heads=0\.5 and model\.hidden=0\.0 .*the same share, or add model\.uniform=false"),
+        ({"hidden": 0.5}, r"model\.heads=0\.0 and model\.hidden=0\.5 .*the same share, or add model\.uniform=false"),
+        ({"heads": 0.1, "uniform": False}, r"model\.heads=0\.1 removes none of 2 heads of a block"),
+        ({"neurons": 0.05}, r"removes none of 64 neurons of a block, of which multiples of 8 are kept"),
+        ({"hidden": 0.02, "uniform": False}, r"removes none of 32 hidden channels"),
         ({"multiple": 0}, "model.multiple"),
         ({"interval": 0}, "model.interval"),
         ({"epsilon": 0.0}, "model.epsilon"),
+        ({"exponent": 0.0}, "model.exponent"),
         ({"prune_start": 0.7}, "model.prune_start"),
     ],
 )

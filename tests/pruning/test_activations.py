@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, DebertaV2Config, DebertaV2Model
 
 from toolkit.pruning.activations import input_norms, wanda_scores
 
@@ -71,6 +71,27 @@ def test_shared_layer_sums_over_its_calls(network: BertForSequenceClassification
     handle.remove()
     assert len(seen) == 2
     torch.testing.assert_close(once.float(), torch.cat(seen).square().sum(0).sqrt())
+
+
+def test_positions_that_are_as_many_as_the_tokens_are_no_padding() -> None:
+    """A layer of DeBERTa reads 2 · 8 relative positions, and the batch has 2 · 8 tokens, half of them padding."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = DebertaV2Config(
+        vocab_size=30,
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+        max_relative_positions=8,
+        **sizes,  # type: ignore[arg-type]
+    )
+    network = DebertaV2Model(config).eval()
+    name = "encoder.layer.0.attention.self.pos_key_proj"
+    layer = network.get_submodule(name)
+    assert isinstance(layer, nn.Linear)
+    mask = torch.tensor([[1] * 4 + [0] * 4] * 2)
+    found = input_norms(network, {name: layer}, [{"input_ids": mask * 5, "attention_mask": mask}])[name]
+    positions = network.encoder.get_rel_embedding().detach()
+    assert len(positions) == mask.numel()
+    np.testing.assert_allclose(found.numpy(), np.linalg.norm(positions.double().numpy(), axis=0), rtol=1e-6)
 
 
 def test_layer_that_reads_nothing_is_named(network: BertForSequenceClassification) -> None:

@@ -102,6 +102,10 @@ def test_an_interrupted_pipeline_resumes_to_the_same_weights(
     [
         ([{"recipe": "layer_dropping"}, {"recipe": "layer_dropping"}], "two stages are called 'layer_dropping'"),
         ([{"recipe": "proximal_prunning"}], "did you mean proximal_pruning"),
+        *(
+            ([{"recipe": "fine_tuning", "name": "again"}, {"recipe": name}], f"{name} can be no stage")
+            for name in ("evaluation", "export", "layer_analysis", "proximal_pretraining", "proximal_transfer")
+        ),
         ([{"recipe": "proximal_pruning", "options": {"model.sparsty": 0.5}}], r"did you mean model\.sparsity"),
     ],
 )

@@ -49,7 +49,7 @@ def zeros(network: torch.nn.Module) -> float:
 
 
 def test_values_are_those_of_the_recipes() -> None:
-    for name in ("proximal_pretraining", "proximal_transfer"):
+    for name in ("magnitude_pretraining", "proximal_pretraining", "proximal_transfer"):
         assert yaml.safe_load(Path(recipe_file(name)).read_text(encoding="utf-8"))["recipe"] == name
 
 
@@ -144,20 +144,25 @@ def test_patterns_are_compared_at_one_sparsity_and_budget(
     text: dict[str, Any], small: dict[str, Any], tiny_network: Path
 ) -> None:
     load("proximal_pretraining", **text | {"output": "pretrained"}).run()
-    options = small | {"model.sparsity": 0.6, "universal": "pretrained/model"}
+    by_size = load("magnitude_pretraining", **text | {"output": "by-size"}).run()
+    assert [row.name for row in by_size.rows] == ["before", "magnitude_pretraining"]
+    options = small | {"model.sparsity": 0.6, "universal": "pretrained/model", "baseline": "by-size/model"}
     report = load("proximal_transfer", **options).run()
-    names = ["universal_proximal", "universal_magnitude", "proximal_pruning", "magnitude_pruning"]
+    names = ["universal_proximal", "universal_baseline", "universal_magnitude", "proximal_pruning"]
+    names += ["curvature_pruning", "magnitude_pruning"]
     assert [row.name for row in report.rows] == ["fine_tuning", *names]
-    assert [round(row.sparsity, 3) for row in report.rows] == [0, 0.6, 0.6, 0.6, 0.6]
+    assert [round(row.sparsity, 3) for row in report.rows] == [0] + [0.6] * 6
     assert len({row.extras["optimizer_steps"] for row in report.rows}) == 1
 
     networks = {name: blocks(AutoModelForSequenceClassification.from_pretrained(f"run/{name}")) for name in names}
     learnt = blocks(AutoModelForMaskedLM.from_pretrained("pretrained/model"))
+    others = blocks(AutoModelForMaskedLM.from_pretrained("by-size/model"))
     came = blocks(AutoModelForMaskedLM.from_pretrained(tiny_network))
     sizes = torch.cat([weight.abs().flatten() for weight in came.values()])
     boundary = sizes.sort().values[round(0.6 * len(sizes)) - 1]
     for name, weight in networks["universal_proximal"].items():
         assert torch.equal(weight == 0, learnt[name] == 0)
+        assert torch.equal(networks["universal_baseline"][name] == 0, others[name] == 0)
         assert torch.equal(networks["universal_magnitude"][name] == 0, came[name].abs() <= boundary)
     assert any(not torch.equal(weight, learnt[name]) for name, weight in networks["universal_proximal"].items())
     inputs = AutoTokenizer.from_pretrained("run/universal_proximal")("a good film", return_tensors="pt")
@@ -171,7 +176,7 @@ def test_transfer_of_structured_zeros(pattern: str, text: dict[str, Any], small:
     own = {"model.pattern": pattern, "model.sparsity": sparsity}
     load("proximal_pretraining", **text | own | {"output": "pretrained"}).run()
     report = load("proximal_transfer", **small | own | {"universal": "pretrained/model"}).run()
-    assert [round(row.sparsity, 2) for row in report.rows] == [0, 0.5, 0.5, 0.5, 0.5]
+    assert [round(row.sparsity, 2) for row in report.rows] == [0, 0.5, 0.5, 0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -179,6 +184,7 @@ def test_transfer_of_structured_zeros(pattern: str, text: dict[str, Any], small:
     [
         ({}, "No pre-trained pattern is given. Make one by `python -m toolkit.run recipe=proximal_pretraining"),
         ({"universal": "nowhere"}, "universal=nowhere is no folder of a network"),
+        ({"universal": "half", "model.sparsity": 0.5, "baseline": "nowhere"}, "recipe=magnitude_pretraining"),
         ({"universal": "half"}, "has 0.5000 of the targets at zero, but model.sparsity is 0.8; set model.sparsity=0.5"),
         ({"universal": "half", "model.sparsity": None, "model.penalty": 0.1}, "Patterns are compared at one sparsity"),
     ],

@@ -36,7 +36,15 @@ NEEDED = {
     "redundancy_analysis": {"data.limit_train": 60, "model.redundancy.rankings": ["surgeon", "gaussian", "norm"]},
 }
 # In files of their own: they run other recipes, need a network, or read text.
-ELSEWHERE = {"compare", "evaluation", "export", "pipeline", "proximal_pretraining", "proximal_transfer"}
+ELSEWHERE = {
+    "compare",
+    "evaluation",
+    "export",
+    "magnitude_pretraining",
+    "pipeline",
+    "proximal_pretraining",
+    "proximal_transfer",
+}
 every_recipe = pytest.mark.parametrize("name", [name for name in recipe_names() if name not in ELSEWHERE])
 
 

@@ -135,7 +135,7 @@ def test_file_of_another_pass_is_ignored(observed: Any, token_sum: Any, quiet: A
         collect(network, data, [changed], **options)
     (tmp_path / "pass.ckpt").write_bytes(b"\x00" * 100)
     last = token_sum()
-    with pytest.warns(UserWarning, match="is ignored and the pass starts anew: it cannot be read"):
+    with pytest.warns(UserWarning, match="is ignored and the pass starts anew: it is damaged"):
         collect(network, data, [last], **options)
     assert not torch.equal(last.compute(), first.compute())
     torch.testing.assert_close(last.compute(), token_means(network, data, "dev"), atol=1e-6, rtol=1e-5)

@@ -18,8 +18,8 @@ from toolkit.comparison.outcomes import Failure, Outcome
 from toolkit.evaluation.predictions import Judgement
 from toolkit.evaluation.report import Report
 from toolkit.evaluation.row import Row
-from toolkit.experiment import predictions_file
 from toolkit.run_folder import write_text
+from toolkit.stored_networks import predictions_file
 
 
 class Store:

@@ -121,7 +121,7 @@ def fields_of(file: Path) -> dict[str, Any]:
             "tests": tuple(MethodTest(**{**test, "interval": _bounds(test["interval"])}) for test in held["tests"]),
             "failures": tuple(Failure(**failure) for failure in held["failures"]),
         }
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f"{file} holds no comparison ({type(error).__name__}: {error}); write the report again."
         ) from error

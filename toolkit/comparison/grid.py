@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import yaml
@@ -196,12 +197,17 @@ def _folder(method: Method, task: str | Task, seed: int) -> str | None:
     """Folder of a cell's network, of a method that is one."""
     if method.folder is None:
         return None
+    wrong = ValueError(
+        f"method {method.name!r}: {method.folder} has braces that stand for nothing; only {{task}} and {{seed}} do."
+    )
     try:
-        return method.folder.format(task=_name(task), seed=seed)
-    except (KeyError, IndexError, ValueError) as error:
-        raise ValueError(
-            f"method {method.name!r}: {method.folder} has braces that stand for nothing; only {{task}} and {{seed}} do."
-        ) from error
+        fields = [parts[1:] for parts in Formatter().parse(method.folder)]
+    except ValueError as error:
+        raise wrong from error
+    # Not {seed.__class__} either, which format() would give as well.
+    if any(field not in ((None, None, None), ("task", "", None), ("seed", "", None)) for field in fields):
+        raise wrong
+    return method.folder.format(task=_name(task), seed=seed)
 
 
 def _name(task: str | Task) -> str:

@@ -47,7 +47,7 @@ def measure(
     for (task, _), group in groups.items():
         file = folder / f"{task}-{digest([sorted(group), asdict(latency), asdict(throughput), str(device)])[:16]}.json"
         if file.is_file():
-            times |= json.loads(file.read_text(encoding="utf-8"))
+            times |= _stored(file)
         elif not stored_only:
             missing.append((file, group))
         else:
@@ -72,10 +72,21 @@ def measure(
 def _newest(folder: Path, task: str, keys: set[str]) -> dict[str, dict[str, Any]]:
     """The newest stored times of a group that all of some cells are in: those of different groups do not compare."""
     for file in sorted(folder.glob(f"{task}-*.json"), key=lambda file: file.stat().st_mtime, reverse=True):
-        stored: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+        stored = _stored(file)
         if keys <= stored.keys():
             return {key: stored[key] for key in keys}
     return {}
+
+
+def _stored(file: Path) -> dict[str, dict[str, Any]]:
+    """Times that an earlier run measured."""
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is no JSON in UTF-8 ({error}); delete it to measure again.") from error
+    if not isinstance(stored, dict) or not all(isinstance(times, dict) for times in stored.values()):
+        raise ValueError(f"{file} holds no times; delete it to measure again.")
+    return stored
 
 
 def with_times(outcome: Outcome, times: dict[str, Any] | None) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from toolkit.data.lines import read_lines
 from toolkit.tasks import Task
 
 logger = logging.getLogger(__name__)
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 def read_tsv(path: Path, task: Task) -> list[dict[str, Any]]:
@@ -26,8 +28,8 @@ def read_tsv(path: Path, task: Task) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line is not UTF-8, has too few or too many columns, an unknown label or an impossible score,
-            or if there are no rows. The message names the file and the line.
+        ValueError: If a line is not UTF-8, has too few or too many columns, no or an unknown label or an impossible
+            score, if the header names a column twice, or if there are no rows. The message names the file and the line.
     """
     lines = read_lines(path)
     if len(lines) <= task.header:
@@ -75,20 +77,20 @@ def read_label(value: str, task: Task, place: str) -> str | float:
     """
     if task.kind != "regression":
         label = task.values.get(value, value)
+        if not label:
+            raise ValueError(f"{place}: no label; mend or remove the line")
         if task.labels and label not in task.labels:
             expected = ", ".join(task.values or task.labels)
             raise ValueError(
-                f"{place}: unknown label {value!r}; task {task.name!r} knows {expected}; mend the line or the task"
+                f"{place}: unknown label {value!r:.80}; task {task.name!r} knows {expected}; mend the line or the task"
             )
         return label
-    try:
-        score = float(value)
-    except ValueError:
-        score = math.nan
+    # Python's own numbers may have underscores, blanks around them, and digits of every script.
+    score = float(value) if _NUMBER.fullmatch(value) else math.nan
     low, high = task.score_range or (-math.inf, math.inf)
     if not (math.isfinite(score) and low <= score <= high):
         expected = f"a number from {low:g} to {high:g}" if task.score_range else "a finite number"
-        raise ValueError(f"{place}: score {value!r} is not {expected}; mend or remove the line")
+        raise ValueError(f"{place}: score {value!r:.80} is not {expected}; mend or remove the line")
     return score
 
 
@@ -109,9 +111,11 @@ def _columns(path: Path, first: list[str], task: Task) -> list[int]:
     for column in wanted:
         if column not in first:
             raise ValueError(
-                f"{path}, line 1: no column {column!r} in the header, which has: {', '.join(first)}; "
+                f"{path}, line 1: no column {column!r} in the header, which has: {', '.join(first):.400}; "
                 f"mend the file, or the columns of task {task.name!r}"
             )
+        if first.count(column) > 1:
+            raise ValueError(f"{path}, line 1: the header names column {column!r} {first.count(column)} times; mend it")
     return [first.index(column) for column in wanted]
 
 

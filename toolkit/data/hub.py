@@ -67,20 +67,34 @@ def _load(task: str, hub: Hub, split: str, place: str) -> datasets.Dataset:
             f"task {task!r}: the hub cannot be reached for {place}; connect, or set data.root or TOOLKIT_DATA "
             "to a folder with glue/<TASK>/… and tagging/<set>/…"
         ) from error
+    except (RuntimeError, datasets.exceptions.DatasetsError) as error:  # Also of scripts, which are not run.
+        raise ValueError(
+            f"task {task!r}: {place} cannot be read: {error}; set data.root or TOOLKIT_DATA to a folder with the files"
+        ) from error
 
 
 def _name(value: Any, names: list[str] | None) -> str:
     # A class label of -1 marks a hidden label and must not be read as the last name.
-    return names[value] if names is not None and isinstance(value, int) and value >= 0 else str(value)
+    # One behind the last name is no label either; `read_label` says so where the task lists its labels.
+    known = names is not None and isinstance(value, int) and 0 <= value < len(names)
+    return names[value] if names is not None and known else str(value)
 
 
 def _pair(row: dict[str, Any], task: Task, hub: Hub, names: list[str] | None, place: str) -> dict[str, Any]:
     texts = {name: row[column] for name, column in zip(text_names(len(hub.texts)), hub.texts, strict=True)}
+    for column in hub.texts:
+        if not isinstance(row[column], str):
+            raise ValueError(f"{place}: column {column!r} holds {row[column]!r:.80}, no text; mend the data set")
     return {**texts, "label": read_label(_name(row[hub.label], names), task, place)}
 
 
 def _sentence(row: dict[str, Any], task: Task, hub: Hub, names: list[str] | None, place: str) -> dict[str, Any]:
-    words, tags = list(row[hub.texts[0]]), [_name(tag, names) for tag in row[hub.label]]
+    for column in (hub.texts[0], hub.label, *([hub.head] if hub.head else [])):
+        if not isinstance(row[column], list):
+            raise ValueError(f"{place}: column {column!r} holds {row[column]!r:.80}, no list; mend the data set")
+    words, tags = row[hub.texts[0]], [_name(tag, names) for tag in row[hub.label]]
+    if not all(isinstance(word, str) and word for word in words):
+        raise ValueError(f"{place}: column {hub.texts[0]!r} holds something else than words; mend the data set")
     if len(words) != len(tags):
         raise ValueError(f"{place}: {len(words)} words but {len(tags)} tags")
     if hub.head:

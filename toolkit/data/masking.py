@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
 from toolkit.data.batching import to_rows
+from toolkit.data.tokenization import IGNORED
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "special_tokens_mask")
 
@@ -21,7 +23,8 @@ class Mask:
         tokenizer: Knows the mask and the special tokens, which are never masked.
         fraction: Part of the tokens that is to be predicted.
         whole_word: Mask all sub-words of a word together.
-        seed: Seed of the masks; with the epoch and the rows it decides what is masked.
+        seed: Seed of the masks. What is masked of a row is a pure function of the seed, the epoch and the row's number:
+            neither the rest of its batch nor the number of processes changes it.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, fraction: float, whole_word: bool, seed: int) -> None:
@@ -38,16 +41,19 @@ class Mask:
 
     def __call__(self, columns: dict[str, list[Any]]) -> dict[str, Tensor]:
         """Pad and mask the columns of B rows to tensors (B, T)."""
-        state = np.random.SeedSequence([self.seed, self.epoch, *columns["index"]]).generate_state(1)
-        self.collator.generator = torch.Generator().manual_seed(int(state[0]))
-        rows = to_rows(columns, _INPUTS)
-        if self.collator.whole_word_mask:
-            # The tokenizer's padding leaves this column ragged.
-            width = max(map(len, columns["input_ids"]))
-            left = self.collator.tokenizer.padding_side == "left"
-            for row, offsets in zip(rows, columns["offset_mapping"], strict=True):
-                padding = [[0, 0]] * (width - len(offsets))
-                row["offset_mapping"] = padding + offsets if left else offsets + padding
-        batch = dict(self.collator(rows))
+        rows = to_rows(columns, (*_INPUTS, "offset_mapping") if self.collator.whole_word_mask else _INPUTS)
+        masked = [self._mask(row, number) for row, number in zip(rows, columns["index"], strict=True)]
+        pad = self.collator.tokenizer
+        fill = {"input_ids": pad.pad_token_id, "token_type_ids": pad.pad_token_type_id, "labels": IGNORED}
+        batch = {
+            name: pad_sequence([row[name] for row in masked], True, fill.get(name, 0), pad.padding_side)
+            for name in masked[0]
+        }
         batch["index"] = torch.tensor(columns["index"])
         return batch
+
+    def _mask(self, row: dict[str, Any], number: int) -> dict[str, Tensor]:
+        """Mask a row alone, to tensors (T,)."""
+        state = np.random.SeedSequence([self.seed, self.epoch, number]).generate_state(1)
+        self.collator.generator = torch.Generator().manual_seed(int(state[0]))
+        return {name: tensor[0] for name, tensor in self.collator([row]).items()}

@@ -5,6 +5,7 @@ CoNLL-U: https://universaldependencies.org/format.html. IOB2: Tjong Kim Sang and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from toolkit.data.lines import read_lines
 from toolkit.tasks import Task
 
 FIELDS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
+_WORD = re.compile(r"[0-9]+")  # Ids of CoNLL-U: of a word, and of a multi-word token (1-2) or an empty node (8.1).
+_NO_WORD = re.compile(r"[0-9]+[-.][0-9]+")
 
 
 def read_conll(path: Path, task: Task) -> list[dict[str, Any]]:
@@ -45,7 +48,7 @@ def read_conll(path: Path, task: Task) -> list[dict[str, Any]]:
         place = f"{path}, line {number}"
         if len(cells) <= max(word, tag):
             raise ValueError(
-                f"{place}: {line!r} has {_columns(len(cells))} and so no tag, which task {task.name!r} "
+                f"{place}: {line!r:.80} has {_columns(len(cells))} and so no tag, which task {task.name!r} "
                 f"reads from column {tag} (counted from 0); add it, or a blank line between sentences"
             )
         width = width or len(cells)
@@ -85,12 +88,12 @@ def read_conllu(path: Path, task: Task) -> list[dict[str, Any]]:
         place, cells = f"{path}, line {number}", line.split("\t")
         if len(cells) != len(FIELDS):
             raise ValueError(f"{place}: {_columns(len(cells))}, but CoNLL-U has {len(FIELDS)}, separated by tabs")
-        if not cells[0].isdecimal():
-            if not cells[0].replace("-", ".").replace(".", "", 1).isdecimal():
-                raise ValueError(f"{place}: {cells[0]!r} is no word number (1), range (1-2) or empty node (8.1)")
+        if not _WORD.fullmatch(cells[0]):
+            if not _NO_WORD.fullmatch(cells[0]):
+                raise ValueError(f"{place}: {cells[0]!r:.80} is no word number (1), range (1-2) or empty node (8.1)")
             continue
         if cells[tag] in ("_", ""):
-            raise ValueError(f"{place}: word {cells[word]!r} has no tag in column {task.label}; add it")
+            raise ValueError(f"{place}: word {cells[word]!r:.80} has no tag in column {task.label}; add it")
         tokens.append((number, cells[word], cells[tag]))
     return list(_sentences(path, task, tokens))
 
@@ -116,10 +119,10 @@ def check_iob2(tags: Sequence[str], places: Sequence[str]) -> None:
     for tag, place in zip(tags, places, strict=True):
         prefix, dash, name = tag.partition("-")
         if tag != "O" and (prefix not in ("B", "I") or not dash or not name):
-            raise ValueError(f"{place}: {tag!r} is no IOB2 tag (O, B-TYPE or I-TYPE); convert the file to IOB2")
+            raise ValueError(f"{place}: {tag!r:.80} is no IOB2 tag (O, B-TYPE or I-TYPE); convert the file to IOB2")
         if prefix == "I" and previous not in (f"B-{name}", tag):
             raise ValueError(
-                f"{place}: tag {tag} follows {previous}, but in IOB2 a span begins with B-{name}; "
+                f"{place}: tag {tag:.80} follows {previous:.80}, but in IOB2 a span begins with B-{name:.80}; "
                 "convert the file to IOB2"
             )
         previous = tag
@@ -136,9 +139,11 @@ def _sentences(path: Path, task: Task, tokens: Sequence[tuple[int, str, str] | N
             place, tag = f"{path}, line {number}", task.values.get(tag, tag)
             if not word:
                 raise ValueError(f"{place}: no word in column {task.texts[0]}; mend or remove the line")
+            if not tag:
+                raise ValueError(f"{place}: word {word!r:.80} has no tag in column {task.label}; add it")
             if task.labels and tag not in task.labels:
                 raise ValueError(
-                    f"{place}: unknown tag {tag!r}; task {task.name!r} knows {', '.join(task.labels)}; "
+                    f"{place}: unknown tag {tag!r:.80}; task {task.name!r} knows {', '.join(task.labels)}; "
                     "mend the line or the task"
                 )
             words.append(word)

@@ -82,7 +82,7 @@ def hub_texts(source: TextSet) -> list[str]:
     Raises:
         ConnectionError: If the hub cannot be reached.
         FileNotFoundError: If there is no such data set.
-        ValueError: If it has no such column, or the column holds no text.
+        ValueError: If it cannot be read, has no such column, or the column holds no text.
     """
     where = f"data.hub.path={source.path}{f' ({source.name})' if source.name else ''}, split {source.split}"
     try:
@@ -91,6 +91,8 @@ def hub_texts(source: TextSet) -> list[str]:
         raise FileNotFoundError(f"{where} was not found; give a data set of the hub or a local folder") from error
     except ConnectionError as error:
         raise ConnectionError(f"{where}: the hub cannot be reached; connect, or give data.files") from error
+    except (RuntimeError, datasets.exceptions.DatasetsError) as error:  # Also of scripts, which are not run.
+        raise ValueError(f"{where} cannot be read: {error}; give text, CSV, JSON or Parquet files") from error
     if source.column not in data.column_names:
         columns = ", ".join(data.column_names)
         raise ValueError(f"{where} has no column {source.column!r}; set data.hub.column to one of {columns}")

@@ -29,6 +29,10 @@ class Meter(Callback):
         self._started = time.perf_counter()
         self._macs: int | None = None  # of a step on one sentence of the mean length
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the operations of a training that was interrupted after its last step: its end does not come again."""
+        self.on_train_end(trainer, pl_module)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the operations while the network still has the shape that it was trained in."""
         if self.examples:
@@ -69,7 +73,6 @@ class Meter(Callback):
         """
         if not self.examples:
             return {}
-        # A training that was interrupted after its last step does not come to its end again.
         macs = self._macs if self._macs is not None else costs.training_macs(network, length=self._length())
         return {
             "examples_seen": self.examples,

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from toolkit.metrics import Scored, task_metrics
-from toolkit.tasks import Kind, Task
+from toolkit.tasks import METRICS, Kind, Task
 
 _SCHEMA = "1"
 _IGNORED = -100
@@ -115,15 +115,38 @@ class Judgement:
                     name: Predictions(**{part: opened.get_tensor(f"{name}.{part}") for part in _TENSORS})
                     for name in about["sets"]
                 }
-            return cls(
+            judgement = cls(
                 name=about["name"],
                 kind=about["kind"],
                 metrics=tuple(about["metrics"]),
                 labels=tuple(about["labels"]),
                 sets=sets,
             )
-        except (KeyError, TypeError, json.JSONDecodeError, SafetensorError) as error:
+            _check(judgement)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError, OSError, SafetensorError) as error:
             raise ValueError(f"{file} holds no predictions of a network ({error}); judge it again.") from error
+        return judgement
+
+
+def _check(judgement: Judgement) -> None:
+    """Refuse what cannot be scored; a file may come from anywhere."""
+    kind, size = judgement.kind, len(judgement.labels)
+    words = (judgement.name, *judgement.metrics, *judgement.labels, *judgement.sets)
+    if not all(isinstance(word, str) for word in words):
+        raise ValueError("a name is no text")
+    if not judgement.metrics or any(metric not in METRICS[kind] for metric in judgement.metrics):
+        raise ValueError(f"the metrics {', '.join(judgement.metrics):.80} are not those of {kind}")
+    for name, held in judgement.sets.items():
+        wide = (len(held.targets), size) if kind == "classification" else (len(held.targets),)
+        if held.outputs.shape != wide or not held.targets.shape == held.index.shape == (len(held.targets),):
+            raise ValueError(f"the shapes of {name} do not belong together")
+        if held.index.is_floating_point() or (kind != "regression" and held.targets.is_floating_point()):
+            raise ValueError(f"{name} has numbers of the wrong type")
+        if kind != "regression" and len(held.targets) and not 0 <= held.targets.min() <= held.targets.max() < size:
+            raise ValueError(f"{name} has targets that are no label")
+        lowest = -1 if kind == "tagging" else None  # What truncation cut off.
+        if lowest is not None and len(held.outputs) and not lowest <= held.outputs.min() <= held.outputs.max() < size:
+            raise ValueError(f"{name} has predictions that are no label")
 
 
 def score(task: Scored, predictions: Predictions) -> dict[str, float]:

@@ -93,7 +93,7 @@ class Report:
             raise FileNotFoundError(f"There is no report {path}; give report.json or the run's folder.")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is no JSON in UTF-8 ({error}); run the recipe again.") from error
         schema = content.get("schema") if isinstance(content, dict) else None
         if schema != _SCHEMA:

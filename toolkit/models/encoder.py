@@ -22,6 +22,7 @@ from transformers import (
 )
 
 import toolkit.models.neuron_model  # noqa: F401  registers the architecture
+from toolkit.models.folder_checks import check_size
 from toolkit.models.heads import is_placeholder, label_rows, order_rows, output_layer
 from toolkit.models.pretrained import MINILM, load_config, load_tokenizer, reading, resolve_network
 from toolkit.models.sparse_storage import SPARSE_FILE, is_sparse, read_sparse
@@ -130,12 +131,15 @@ def load_with_head(
         FileNotFoundError: If there is no such folder or hub name, or it has no safetensors.
         ValueError: If the network has no such head, or weights are missing, of another shape, or left over.
     """
-    _class_of(name, head, config)
+    architecture = _class_of(name, head, config)
     source = resolve_network(name)
+    if Path(source).is_dir():
+        with reading(source):
+            check_size(Path(source), architecture, config)
     reader = network_class(head, config)
     weights = read_sparse(Path(source) / SPARSE_FILE)[0] if is_sparse(source) else None
     if weights is not None and reader is head:
-        reader = _class_of(name, head, config)  # The AutoModel… classes want a folder.
+        reader = architecture  # The AutoModel… classes want a folder.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(torch.initial_seed())
         with reading(source):

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+
+from toolkit.models.folder_checks import check_config, check_folder
 
 MINILM = "minilm"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -51,7 +52,8 @@ def resolve_network(name: str) -> str:
 
     Raises:
         FileNotFoundError: If `name` is a path without a folder, or the folder holds no ``config.json``.
-        ValueError: If `name` is a file, or the packaged MiniLM's weights are not the published ones.
+        ValueError: If `name` is a file, the folder would run code or lead out of itself, or the packaged MiniLM's
+            weights are not the published ones.
     """
     if name == MINILM:
         return _packaged_minilm()
@@ -59,6 +61,7 @@ def resolve_network(name: str) -> str:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"Folder {folder} holds no network: it has no config.json. Give another.")
+        check_folder(folder)
         return str(folder)
     if folder.is_file():
         raise ValueError(f"Network {name!r} is a file; give the folder with config.json and model.safetensors.")
@@ -116,13 +119,16 @@ def reading(source: str) -> Iterator[None]:
         if "no file named" in reason:
             reason = "it has no model.safetensors. Pickled weights are refused, as they can run code"
         raise FileNotFoundError(f"Cannot load {source}: {reason}. Save it with save_pretrained.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Whatever transformers and its libraries raise about files from anywhere.
         raise ValueError(f"Cannot load {source}: {_first_line(error)}. Save it with save_pretrained.") from error
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error.args[0] if isinstance(error, KeyError) else error).strip()
-    return (text.splitlines() or [type(error).__name__])[0].rstrip(".: ")
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".: ")
 
 
 def load_config(name: str) -> PreTrainedConfig:
@@ -137,7 +143,8 @@ def load_config(name: str) -> PreTrainedConfig:
     """
     source = resolve_network(name)
     with reading(source):
-        config: PreTrainedConfig = AutoConfig.from_pretrained(source)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    check_config(config, source)
     if config.is_encoder_decoder:
         raise ValueError(f"{source} is an encoder-decoder ({config.model_type}). Give an encoder: BERT or {MINILM!r}.")
     return config
@@ -164,7 +171,7 @@ def load_tokenizer(name: str, *, words: bool = False) -> PreTrainedTokenizerBase
         )
     options: dict[str, bool] = {"add_prefix_space": True} if words else {}
     with reading(source):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **options)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
     if not tokenizer.is_fast:
         raise ValueError(f"The tokenizer of {source} is a slow one, which cannot align words. Save a tokenizer.json.")
     if tokenizer.pad_token is None:

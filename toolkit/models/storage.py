@@ -38,6 +38,7 @@ from transformers import (
 )
 
 from toolkit.models.encoder import load_with_head
+from toolkit.models.folder_checks import check_link, check_size
 from toolkit.models.neuron_config import NeuronSelectionConfig
 from toolkit.models.pretrained import load_config, quiet, reading
 from toolkit.models.sparse_storage import SPARSE_FILE, Precision, is_sparse, read_sparse, round_weights, write_sparse
@@ -126,7 +127,7 @@ def save(
             (staged / "recipe.yaml").write_text(config_yaml, encoding="utf-8")
         loaded = _loaded(network, staged, head)
         with reading(str(staged)):
-            tokens = AutoTokenizer.from_pretrained(staged)
+            tokens = AutoTokenizer.from_pretrained(staged, trust_remote_code=False)
         difference = verify(network, loaded, tokenizer, tokens, example, dtype)
         if dtype != "float32":
             card = (
@@ -151,9 +152,12 @@ def load(folder: str | Path) -> PreTrainedModel:
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"There is no folder {folder}. Give the folder of a stored network: <output>/model.")
     config = load_config(str(folder))
-    if not config.architectures:
+    if not isinstance(config.architectures, list) or not config.architectures:
         raise ValueError(f"{folder}/config.json names no architecture. Store the network with save_pretrained.")
-    head = _head_of(config, config.architectures[0])
+    try:
+        head = _head_of(config, config.architectures[0])
+    except ValueError as error:
+        raise ValueError(f"{folder}/config.json: {error}") from error
     if is_sparse(folder):
         return _load_sparse(Path(folder), head, config, torch.float32)
     network, _ = load_with_head(str(folder), head, config, new_head=False)
@@ -206,6 +210,7 @@ def _convert(folder: Path, target: Path, *, sparse: bool, dtype: Precision) -> N
         network = load(folder)
         staged.mkdir()
         for file in folder.iterdir():
+            check_link(file)
             if file.is_file() and (file.suffix == ".safetensors" or not _LEFT_OUT.search(file.name)):
                 shutil.copy(file, staged)
         _rewrite(staged, sparse=sparse, dtype=dtype)
@@ -256,6 +261,8 @@ def _beside(folder: Path, *, overwrite: bool) -> Iterator[Path]:
 
 def _load_sparse(folder: Path, head: Any, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     """Load a sparse folder, all of whose weights must be the config's."""
+    with reading(str(folder)):
+        check_size(folder, head._model_mapping[type(config)], config)
     tensors, _ = read_sparse(folder / SPARSE_FILE)
     reader = network_class(head, config)
     if reader is head:

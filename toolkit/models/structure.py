@@ -1,144 +1,104 @@
-"""Remove attention heads and neurons of the feed-forward layers from a network, or zero them where they are.
+"""Remove attention heads, neurons of the feed-forward layers and hidden channels, or mask them where they are.
 
 What is kept is a `Structure`; `mask_structure` and `keep_structure` carry it out, the first by zeros and the second by
 slicing, so that both networks compute the same. torch-pruning (Fang et al. 2023, https://arxiv.org/abs/2301.12900)
-slices the linear layers.
+slices the layers.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch_pruning
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from torch.nn import Parameter
+from transformers import PreTrainedModel
 
+from toolkit.models.hidden_channels import (
+    HiddenLayer,
+    embeddings_are_hidden,
+    hidden_groups,
+    hidden_layers,
+    num_channels,
+)
+from toolkit.models.masked_norm import mask_norms, slice_norm
+from toolkit.models.structure_config import describe
+from toolkit.models.structure_groups import (
+    SUPPORTED,
+    Groups,
+    architecture_of,
+    block_groups,
+    blocks_of,
+    input_layers,
+    linear_layer,
+)
 
-@dataclass(frozen=True, kw_only=True)
-class _Names:
-    """Where an architecture keeps the parts of a block, by their paths within the block."""
+__all__ = [
+    "KINDS",
+    "SUPPORTED",
+    "Structure",
+    "along",
+    "block_groups",
+    "check_structure",
+    "groups_of",
+    "keep_structure",
+    "mask_structure",
+    "whole_structure",
+]
 
-    blocks: str = "encoder.layer"  # within the base model
-    attention: str = "attention.self"  # has the number of heads
-    heads: str = "num_attention_heads"
-    inputs: tuple[str, ...] = ("attention.self.query", "attention.self.key", "attention.self.value")
-    output: str = "attention.output.dense"
-    up: str = "intermediate.dense"
-    down: str = "output.dense"
-    width: str = "intermediate_size"  # in the config
-
-
-_BERT = _Names()
-_ARCHITECTURES = {
-    "albert": _Names(
-        blocks="encoder.albert_layer_groups",
-        attention="albert_layers.0.attention",
-        inputs=tuple(f"albert_layers.0.attention.{name}" for name in ("query", "key", "value")),
-        output="albert_layers.0.attention.dense",
-        up="albert_layers.0.ffn",
-        down="albert_layers.0.ffn_output",
-    ),
-    "bert": _BERT,
-    "deberta-v2": _Names(
-        inputs=tuple(
-            f"attention.self.{name}_proj" for name in ("query", "key", "value", "pos_key", "pos_query")
-        ),  # the last two only where positions have weights of their own
-    ),
-    "distilbert": _Names(
-        blocks="transformer.layer",
-        attention="attention",
-        heads="n_heads",
-        inputs=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
-        output="attention.out_lin",
-        up="ffn.lin1",
-        down="ffn.lin2",
-        width="hidden_dim",
-    ),
-    "electra": _BERT,
-    "roberta": _BERT,
-}
-SUPPORTED = tuple(_ARCHITECTURES)
-"""The ``model_type`` of every architecture whose heads and neurons can be removed: those that were tested."""
-
-_REFUSED = {
-    "gpt2": "its layers are no nn.Linear, and torch-pruning would remove nothing, in silence",
-    "modernbert": "it keeps query, key and value in one matrix, and both halves of a gated feed-forward layer",
-    "mpnet": "all of its blocks share one position bias for each head",
-    "t5": "all of its blocks share one position bias for each head",
-    "mt5": "all of its blocks share one position bias for each head",
-}
+KINDS = ("heads", "neurons", "hidden")
+"""What can be removed: attention heads, neurons of the feed-forward layers, hidden channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """What stays of each block; ALBERT's shared block is one.
+    """What stays of each block, where ALBERT's shared block is one, and of the hidden states.
 
     Args:
         heads: For each block the numbers of the kept heads, ascending.
         neurons: For each block the numbers of the kept neurons of its feed-forward layer, ascending.
+        hidden: Numbers of the kept hidden channels, ascending; the same for all blocks. ``None`` keeps all.
     """
 
     heads: tuple[tuple[int, ...], ...]
     neurons: tuple[tuple[int, ...], ...]
+    hidden: tuple[int, ...] | None = None
+
+    def kept(self, kind: str) -> tuple[tuple[int, ...], ...]:
+        """The kept numbers of one of the `KINDS`: for each block, or of hidden channels once.
+
+        There are none of hidden channels where all are kept without being named.
+        """
+        if kind == "hidden":
+            return () if self.hidden is None else (self.hidden,)
+        own: tuple[tuple[int, ...], ...] = getattr(self, kind)
+        return own
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Sequence[Sequence[int]]]) -> "Structure":
+        """Make one of the kept numbers of each of the `KINDS`, as `kept` gives them."""
+        heads, neurons, hidden = (tuple(map(tuple, kept[kind])) for kind in KINDS)
+        return cls(heads=heads, neurons=neurons, hidden=hidden[0] if hidden else None)
 
 
-@dataclass(frozen=True)
-class Groups:
-    """The weights that each head, or each neuron, of a block owns.
-
-    Args:
-        count: Number of heads or neurons G.
-        parts: Name of a parameter in the network, the parameter, and the dimension that is divided into G groups.
-    """
-
-    count: int
-    parts: tuple[tuple[str, nn.Parameter, int], ...]
-
-    def is_in(self, numbers: Sequence[int], size: int) -> Tensor:
-        """Mark the entries, along a dimension of ``size``, that belong to some of the groups."""
-        marked = torch.zeros(self.count, dtype=torch.bool, device="cpu")  # transformers builds networks on "meta"
-        marked[list(numbers)] = True
-        return marked.repeat_interleave(size // self.count)
-
-
-@dataclass(frozen=True)
-class BlockGroups:
-    """The groups of one block."""
-
-    heads: Groups
-    neurons: Groups
-
-
-def block_groups(network: PreTrainedModel) -> list[BlockGroups]:
-    """Find the weights of each head and neuron, block by block.
+def groups_of(network: PreTrainedModel, kind: str) -> list[Groups]:
+    """Find the weights that belong together.
 
     Args:
         network: A network of one of the `SUPPORTED` architectures, with or without a head.
+        kind: One of the `KINDS`.
+
+    Returns:
+        The groups of every block; hidden channels are one entry, as they run through all blocks.
 
     Raises:
-        ValueError: If the architecture was not tested, or has parts that heads can't be removed from.
+        ValueError: If the architecture was not tested, or has parts that these can't be removed from.
     """
-    names = _names(network)
-    paths = {id(parameter): path for path, parameter in network.named_parameters()}
-    found = []
-    for block in _blocks(network, names):
-
-        def parts(layers: Sequence[nn.Linear], last: nn.Linear) -> tuple[tuple[str, nn.Parameter, int], ...]:
-            owned = [(weight, 0) for layer in layers for weight in layer.parameters()]
-            owned.append((last.get_parameter("weight"), 1))
-            return tuple((paths[id(weight)], weight, dim) for weight, dim in owned)
-
-        heads = getattr(block.get_submodule(names.attention), names.heads)
-        up, down = _linear(block, names.up), _linear(block, names.down)
-        found.append(
-            BlockGroups(
-                heads=Groups(heads, parts(_inputs(block, names), _linear(block, names.output))),
-                neurons=Groups(up.out_features, parts([up], down)),
-            )
-        )
-    return found
+    if kind == "hidden":
+        return [hidden_groups(network)]
+    return [getattr(block, kind) for block in block_groups(network)]
 
 
 def whole_structure(network: PreTrainedModel) -> Structure:
@@ -147,15 +107,19 @@ def whole_structure(network: PreTrainedModel) -> Structure:
     return Structure(
         heads=tuple(tuple(range(block.heads.count)) for block in blocks),
         neurons=tuple(tuple(range(block.neurons.count)) for block in blocks),
+        hidden=tuple(range(num_channels(network))),
     )
 
 
 @torch.no_grad()
 def mask_structure(network: PreTrainedModel, structure: Structure) -> None:
-    """Zero the weights of the heads and neurons that are not kept, in place.
+    """Zero the weights of what is not kept, and leave hidden channels out of the LayerNorms, in place.
 
     The network then computes what `keep_structure` leaves: a head without values and a neuron without weights, whose
-    columns in the next matrix are zero, too, contribute nothing.
+    columns in the next matrix are zero, too, contribute nothing. Nor does a hidden channel that nothing writes or
+    reads; but mean and variance of a LayerNorm are over zeros, too, so that a
+    `toolkit.models.masked_norm.MaskedLayerNorm` takes the place of each. Hidden states keep their shape, with zeros
+    for the removed channels. It is made to be trained and then sliced, not to be stored.
 
     Args:
         network: A network of one of the `SUPPORTED` architectures.
@@ -164,22 +128,38 @@ def mask_structure(network: PreTrainedModel, structure: Structure) -> None:
     Raises:
         ValueError: As `keep_structure`.
     """
-    blocks = _checked(network, structure)
-    for block, heads, neurons in zip(blocks, structure.heads, structure.neurons, strict=True):
-        for groups, kept in ((block.heads, heads), (block.neurons, neurons)):
-            for _, weight, dim in groups.parts:
-                alive = groups.is_in(kept, weight.shape[dim]).to(weight.device)
-                weight.masked_fill_(~alive if weight.ndim == 1 or dim == 1 else ~alive[:, None], 0)
+    for groups, kept in _checked(network, structure):
+        for _, weight, dim in groups.parts:
+            alive = groups.is_in(kept, weight.shape[dim]).to(weight.device)
+            weight.masked_fill_(~along(alive, weight, dim), 0)
+    if structure.hidden is not None and len(structure.hidden) < num_channels(network):
+        norms = [layer.path for layer in hidden_layers(network) if isinstance(layer.module, nn.LayerNorm)]
+        mask_norms(network, norms, structure.hidden)
+
+
+def along(values: Tensor, weight: Tensor, dim: int) -> Tensor:
+    """Shape one value for each entry of a dimension so that it is broadcast over a weight.
+
+    Args:
+        values: One dimension.
+        weight: Any shape.
+        dim: The dimension of the weight that has as many entries.
+
+    Example:
+        >>> along(torch.tensor([1, 2]), torch.ones(2, 3), 0).shape
+        torch.Size([2, 1])
+    """
+    return values.view([-1 if other == dim else 1 for other in range(weight.ndim)])
 
 
 def keep_structure(network: PreTrainedModel, structure: Structure) -> None:
-    """Remove the heads and neurons that are not kept, in place.
+    """Remove what is not kept, in place.
 
     Everything else stays, ties with the embeddings included. What is left is written into a new config:
-    ``network.config`` is another object afterwards. Equal widths of all blocks go into the config's own field. What it
-    has no field for, fewer heads of the same size or widths that differ, becomes its entry ``structure``: plain
-    `transformers` then refuses the stored weights, whose shapes are others, and `toolkit.load` reads them. Build the
-    optimizer afterwards.
+    ``network.config`` is another object afterwards. Equal widths of all blocks go into the config's own fields, as do
+    heads and hidden size where the kept heads fill it. What it has no field for, fewer heads of the same size, a hidden
+    size that they do not fill, or widths that differ, becomes its entry ``structure``: plain `transformers` then
+    refuses the stored weights, whose shapes are others, and `toolkit.load` reads them. Build the optimizer afterwards.
 
     Args:
         network: A network of one of the `SUPPORTED` architectures, with or without a head.
@@ -198,124 +178,135 @@ def keep_structure(network: PreTrainedModel, structure: Structure) -> None:
         >>> network.config.intermediate_size, network.encoder.layer[0].output.dense
         (4, Linear(in_features=4, out_features=8, bias=True))
     """
-    blocks = _checked(network, structure)
-    before = _num_parameters(network)
-    removed = 0
-    for block, heads, neurons in zip(blocks, structure.heads, structure.neurons, strict=True):
-        for groups, kept in ((block.heads, heads), (block.neurons, neurons)):
-            sizes = [weight.numel() // groups.count for _, weight, _ in groups.parts]
-            removed += (groups.count - len(kept)) * sum(sizes)
+    shapes = {name: list(weight.shape) for name, weight in network.named_parameters()}
+    for groups, kept in _checked(network, structure):
+        for name, weight, dim in groups.parts:
+            shapes[name][dim] = weight.shape[dim] // groups.count * len(kept)
 
-    names = _names(network)
-    for number, module in enumerate(_blocks(network, names)):
-        up, down, output = (_linear(module, name) for name in (names.up, names.down, names.output))
-        alive = blocks[number].neurons.is_in(structure.neurons[number], up.out_features)
-        _slice([up], down, alive)
-        alive = blocks[number].heads.is_in(structure.heads[number], output.in_features)
-        _slice(_inputs(module, names), output, alive)
+    names = architecture_of(network)
+    blocks = blocks_of(network, names)
+    head_size = 0
+    for module, heads, neurons in zip(blocks, structure.heads, structure.neurons, strict=True):
+        up, down, output = (linear_layer(module, name) for name in (names.up, names.down, names.output))
         attention: Any = module.get_submodule(names.attention)
-        setattr(attention, names.heads, len(structure.heads[number]))
+        head_size = output.in_features // getattr(attention, names.heads)
+        _slice([up], down, Groups(up.out_features, ()), neurons)
+        _slice(input_layers(module, names), output, Groups(output.in_features // head_size, ()), heads)
+        setattr(attention, names.heads, len(heads))
         if hasattr(attention, "all_head_size"):
-            attention.all_head_size = len(structure.heads[number]) * attention.attention_head_size
-    _describe(network, names, structure)
+            attention.all_head_size = len(heads) * head_size
+    hidden_size = num_channels(network)
+    if structure.hidden is not None and len(structure.hidden) < hidden_size:
+        _slice_hidden(network, hidden_layers(network), structure.hidden)
+        hidden_size = len(structure.hidden)
+    describe(
+        network,
+        width=names.width,
+        heads=[len(kept) for kept in structure.heads],
+        neurons=[len(kept) for kept in structure.neurons],
+        hidden_size=hidden_size,
+        head_size=head_size,
+    )
 
-    if before - _num_parameters(network) != removed:
+    found = {name: list(weight.shape) for name, weight in network.named_parameters()}
+    if found != shapes:
+        wrong = next(name for name in {**shapes, **found} if shapes.get(name) != found.get(name))
         raise RuntimeError(
-            f"{removed} weights were to be removed from {type(network).__name__}, but "
-            f"{before - _num_parameters(network)} are gone. Load the network again, and report its architecture."
+            f"{wrong} of {type(network).__name__} has the shape {found.get(wrong)} after the removal, expected "
+            f"{shapes.get(wrong)}. Load the network again, and report its architecture."
         )
 
 
-def _slice(layers: Sequence[nn.Linear], last: nn.Linear, alive: Tensor) -> None:
+def _slice(layers: Sequence[nn.Linear], last: nn.Linear, groups: Groups, kept: Sequence[int]) -> None:
     """Remove outputs of some layers, and the inputs of the next that read them."""
-    gone = (~alive).nonzero().flatten().tolist()
-    if not gone:
-        return
-    trained = [(layer, [weight.requires_grad for weight in layer.parameters()]) for layer in (*layers, last)]
+    gone = (~groups.is_in(kept, last.in_features)).nonzero().flatten().tolist()
+    if gone:
+        for layer in layers:
+            _prune(layer, torch_pruning.prune_linear_out_channels, gone)
+        _prune(last, torch_pruning.prune_linear_in_channels, gone)
+
+
+def _slice_hidden(network: PreTrainedModel, layers: Sequence[HiddenLayer], kept: Sequence[int]) -> None:
+    """Remove hidden channels of all layers that run over them; those that share a weight share the new one."""
+    gone = sorted({*range(num_channels(network))} - {*kept})
+    new: dict[int, tuple[Parameter, Parameter]] = {}  # The old weights are kept alive, so that no two have one id.
     for layer in layers:
-        torch_pruning.prune_linear_out_channels(layer, gone)
-    torch_pruning.prune_linear_in_channels(last, gone)
-    for layer, flags in trained:  # torch-pruning makes new parameters, which forget that they were frozen
-        for weight, flag in zip(layer.parameters(), flags, strict=True):
-            weight.requires_grad_(flag)
+        module = layer.module
+        if isinstance(module, nn.LayerNorm):
+            network.set_submodule(layer.path, slice_norm(module, kept))
+            continue
+        old = module.get_parameter("weight")
+        for dim in layer.dims:
+            _prune(module, _PRUNERS[type(module), dim], gone)
+        _, module.weight = new.setdefault(id(old), (old, module.get_parameter("weight")))
 
 
-def _describe(network: PreTrainedModel, names: _Names, structure: Structure) -> None:
-    """Write what is left into a new config of the network and its parts."""
-    widths = [len(kept) for kept in structure.neurons]
-    counts = [len(kept) for kept in structure.heads]
-    # The parts of a network share one object, but so do networks made from one config: the others keep it as it is.
-    holders: list[Any] = [part for part in network.modules() if hasattr(part, "config")]
-    new: dict[int, PreTrainedConfig] = {}
-    for part in holders:
-        if id(part.config) not in new:
-            config: Any = copy.deepcopy(part.config)
-            setattr(config, names.width, max(widths))
-            config.structure = None
-            if len({*widths}) > 1 or any(count != config.num_attention_heads for count in counts):
-                config.structure = {"heads": counts, "neurons": widths}
-            else:
-                del config.structure
-            new[id(part.config)] = config
-    olds = [(part, new[id(part.config)]) for part in holders]
-    for part, config in olds:
-        part.config = config
+_PRUNERS: dict[tuple[type[nn.Module], int], Callable[[nn.Module, Sequence[int]], nn.Module]] = {
+    (nn.Embedding, 1): torch_pruning.prune_embedding_out_channels,
+    (nn.Linear, 0): torch_pruning.prune_linear_out_channels,
+    (nn.Linear, 1): torch_pruning.prune_linear_in_channels,
+    (nn.Conv1d, 0): torch_pruning.prune_conv_out_channels,
+    (nn.Conv1d, 1): torch_pruning.prune_conv_in_channels,
+}
 
 
-def _names(network: PreTrainedModel) -> _Names:
-    """Find where an architecture keeps its parts; refuse what was not tested, before anything is changed."""
-    config: Any = network.base_model.config
-    reason = None
-    if config.model_type not in _ARCHITECTURES:
-        reason = _REFUSED.get(config.model_type, "removing parts of this architecture's blocks was never tested")
-    elif getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
-        reason = "it is used as a decoder (is_decoder)"
-    elif config.model_type == "albert" and config.inner_group_num != 1:
-        reason = f"each of its groups has {config.inner_group_num} blocks (inner_group_num)"
-    if reason is not None:
-        raise ValueError(
-            f"Cannot remove heads or neurons of {config.model_type}: {reason}. Give an encoder of one of "
-            f"{', '.join(SUPPORTED)}."
-        )
-    return _ARCHITECTURES[config.model_type]
+def _prune(layer: nn.Module, pruner: Callable[[nn.Module, Sequence[int]], nn.Module], gone: Sequence[int]) -> None:
+    """Prune a layer; torch-pruning makes new parameters, which forget that they were frozen."""
+    trained = {name: weight.requires_grad for name, weight in layer.named_parameters()}
+    pruner(layer, gone)
+    for name, weight in layer.named_parameters():
+        weight.requires_grad_(trained[name])
 
 
-def _blocks(network: PreTrainedModel, names: _Names) -> list[nn.Module]:
-    return list(network.base_model.get_submodule(names.blocks).children())
+def check_structure(network: PreTrainedModel, structure: Structure) -> None:
+    """Refuse a structure that is not one of the network; nothing is changed.
+
+    Args:
+        network: A network of `transformers`.
+        structure: What is to be kept.
+
+    Raises:
+        ValueError: As `keep_structure`.
+    """
+    _checked(network, structure)
 
 
-def _linear(block: nn.Module, path: str) -> nn.Linear:
-    layer = block.get_submodule(path)
-    if not isinstance(layer, nn.Linear):
-        raise ValueError(f"{path} is {layer}, expected an nn.Linear. Load the network in float32, without adapters.")
-    return layer
-
-
-def _inputs(block: nn.Module, names: _Names) -> list[nn.Linear]:
-    present = {path for path, _ in block.named_modules()}
-    return [_linear(block, path) for path in names.inputs if path in present]
-
-
-def _checked(network: PreTrainedModel, structure: Structure) -> list[BlockGroups]:
-    """Refuse a structure that is not one of the network."""
+def _checked(network: PreTrainedModel, structure: Structure) -> list[tuple[Groups, Sequence[int]]]:
+    """List the groups of a network with what is kept of each."""
+    found: list[tuple[Groups, Sequence[int]]] = []
     blocks = block_groups(network)
     for name in ("heads", "neurons"):
         kept = getattr(structure, name)
         if len(kept) != len(blocks):
             raise ValueError(f"The structure has {name} for {len(kept)} blocks, but the network has {len(blocks)}.")
         for number, (block, own) in enumerate(zip(blocks, kept, strict=True)):
-            count = getattr(block, name).count
-            if not own or list(own) != sorted({*own}) or own[0] < 0 or own[-1] >= count:
-                raise ValueError(
-                    f"Block {number} is to keep the {name} {_short(own)}; give at least one of its {count}, by their "
-                    "numbers from 0, ascending."
-                )
-    return blocks
+            groups = getattr(block, name)
+            _check_numbers(f"Block {number}", name, own, groups.count)
+            found.append((groups, own))
+    config: Any = network.base_model.config
+    if structure.hidden is not None:
+        _check_numbers("The network", "hidden channels", structure.hidden, config.hidden_size)
+        if len(structure.hidden) < config.hidden_size:
+            found.append((hidden_groups(network), structure.hidden))
+            _check_projection(config, len(structure.hidden))
+    return found
 
 
-def _short(numbers: Sequence[int]) -> str:
-    return f"{list(numbers[:8])}{' …' if len(numbers) > 8 else ''}"
+def _check_numbers(who: str, what: str, kept: Sequence[int], count: int) -> None:
+    if not kept or list(kept) != sorted({*kept}) or kept[0] < 0 or kept[-1] >= count:
+        short = f"{list(kept[:8])}{' …' if len(kept) > 8 else ''}"
+        raise ValueError(
+            f"{who} is to keep the {what} {short}; give at least one of its {count}, by their numbers from 0, "
+            "ascending."
+        )
 
 
-def _num_parameters(network: PreTrainedModel) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+def _check_projection(config: Any, hidden_size: int) -> None:
+    """Refuse a hidden size that means another architecture: without a projection of the embeddings."""
+    narrow = copy.deepcopy(config)
+    narrow.hidden_size = hidden_size
+    if embeddings_are_hidden(narrow) and not embeddings_are_hidden(config):
+        raise ValueError(
+            f"{hidden_size} hidden channels are as many as the embeddings have (embedding_size), and "
+            f"{config.model_type} then has no layer between them. Keep one channel more or fewer."
+        )

@@ -1,7 +1,7 @@
-"""Load networks whose blocks have heads and widths that no field of their config expresses.
+"""Load networks whose heads and widths no field of their config expresses.
 
-The entry ``structure`` of ``config.json`` says how many of each every block has; it is written by
-`toolkit.models.structure.keep_structure`.
+The entry ``structure`` of ``config.json`` says how many of each every block has, and how wide its heads are where that
+is not the hidden size divided by their number; it is written by `toolkit.models.structure.keep_structure`.
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from toolkit.models.structure import Structure, block_groups, keep_structure
+from toolkit.models.structure_config import config_to_build
 
 
 def network_class(head: Any, config: PreTrainedConfig) -> Any:
@@ -30,8 +31,8 @@ def network_class(head: Any, config: PreTrainedConfig) -> Any:
         """The architecture with the heads and widths that its config lists."""
 
         def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
-            super().__init__(config, *args, **kwargs)
-            keep_structure(self, stored_structure(self))
+            super().__init__(config_to_build(config), *args, **kwargs)
+            keep_structure(self, stored_structure(self, config))
             self.__class__ = architecture
 
     # transformers looks up by these what a network can record and what its file names.
@@ -43,16 +44,18 @@ def network_class(head: Any, config: PreTrainedConfig) -> Any:
     return Sliced
 
 
-def stored_structure(network: PreTrainedModel) -> Structure:
+def stored_structure(network: PreTrainedModel, config: PreTrainedConfig) -> Structure:
     """Read from a config how many heads and neurons each block keeps of those that the network is built with.
 
     Args:
-        network: Built from a config with an entry ``structure``, and not sliced yet.
+        network: Built by `toolkit.models.structure_config.config_to_build`, and not sliced yet.
+        config: The stored one, with an entry ``structure``.
 
     Raises:
         ValueError: If the entry does not fit the network; config.json may come from anywhere.
     """
-    entry = network.config.structure
+    stored: Any = config
+    entry = stored.structure
     blocks = block_groups(network)
     for name in ("heads", "neurons"):
         counts = entry.get(name) if isinstance(entry, dict) else None
@@ -69,4 +72,5 @@ def stored_structure(network: PreTrainedModel) -> Structure:
     return Structure(
         heads=tuple(tuple(range(count)) for count in entry["heads"]),
         neurons=tuple(tuple(range(count)) for count in entry["neurons"]),
+        hidden=tuple(range(stored.hidden_size)),
     )

@@ -23,6 +23,7 @@ from toolkit.data.tokenization import fingerprint
 from toolkit.metrics import task_metrics
 from toolkit.models.encoder import load_network, load_tokenizer, prunable_weights
 from toolkit.modules.distillation import Distillation, hidden_states_loss, logits_loss, matching_layers
+from toolkit.modules.divergence import origin
 from toolkit.modules.held_zeros import HeldZeros
 from toolkit.pruning import masks
 from toolkit.tasks import Task
@@ -170,13 +171,14 @@ class FineTuning(LightningModule):
         """Loss of one batch.
 
         Raises:
-            FloatingPointError: If the loss is not finite.
+            FloatingPointError: If the loss is not finite; it names step and layer.
         """
         loss = self.loss(batch)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"The loss is {loss.item()} at optimizer step {self.global_step} (epoch {self.current_epoch}, batch "
-                f"{batch_idx}); lower model.training.learning_rate or set trainer.gradient_clip_val."
+                f"{batch_idx}): {origin(self.network, network_inputs(batch))}. Lower model.training.learning_rate, set "
+                "trainer.gradient_clip_val, or compute in trainer.precision=32-true."
             )
         self.log("loss", loss, prog_bar=True)
         return loss
@@ -200,26 +202,48 @@ class FineTuning(LightningModule):
             batch: Inputs of the network, and ``labels``.
 
         Returns:
-            A scalar in float32.
+            A scalar in float32. The mean of several processes' is the loss of their batches together.
         """
         inputs = network_inputs(batch)
         hidden = bool(self._teacher) and self.distillation.hidden_weight > 0
         output = self.network(**inputs, output_hidden_states=hidden)
         student, labels = rows_with_labels(output.logits, batch["labels"], self.task)
-        loss = label_loss(student, labels, self.task)
+        of_rows, of_tokens = self.shares(labels, inputs["attention_mask"])
+        loss = of_rows * label_loss(student, labels, self.task)
         for teacher in self._teacher:
             with torch.no_grad():
                 guide = teacher(**inputs, output_hidden_states=hidden)
             target, _ = rows_with_labels(guide.logits, batch["labels"], self.task)
             kind = "values" if self.task.kind == "regression" else "classes"
             soft = logits_loss(student, target, self.distillation.temperature, kind)  # type: ignore[arg-type]
-            loss = (1 - self.distillation.weight) * loss + self.distillation.weight * soft
+            loss = (1 - self.distillation.weight) * loss + self.distillation.weight * of_rows * soft
             if hidden:
                 layers = self.teacher_layers(len(output.hidden_states), len(guide.hidden_states))
                 learnt = tuple(guide.hidden_states[layer] for layer in layers)
                 states = hidden_states_loss(output.hidden_states, learnt, inputs["attention_mask"])
-                loss = loss + self.distillation.hidden_weight * states
+                loss = loss + self.distillation.hidden_weight * of_tokens * states
         return loss
+
+    def shares(self, labels: Tensor, mask: Tensor) -> tuple[float, float]:
+        """How much this process's means weigh among those of all processes, each of which calls this once a batch.
+
+        Processes have batches of as many sentences, but of different numbers of words, tokens or masked tokens, and
+        DistributedDataParallel averages their gradients as if they were equal.
+
+        Args:
+            labels: ``(N,)``, of the rows that this process's loss is the mean of.
+            mask: ``(B, T)``, 1 for a token.
+
+        Returns:
+            Rows, and tokens, of this process, each divided by those of a process on average: 1 of a single process.
+        """
+        trainer = self._trainer
+        if trainer is None or trainer.world_size == 1:
+            return 1.0, 1.0
+        own = torch.stack([labels.new_tensor(len(labels), dtype=torch.float32), mask.sum().float()])
+        mean = trainer.strategy.reduce(own.clone(), reduce_op="mean")
+        rows, tokens = (own / mean.clamp(min=1)).tolist()
+        return rows, tokens
 
     def teacher_layers(self, student: int, teacher: int) -> list[int]:
         """Teacher's layer that each of the student's learns from, where hidden states are distilled."""

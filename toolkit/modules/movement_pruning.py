@@ -22,10 +22,11 @@ from toolkit.tasks import Task
 class MovementPruning(WeightPruning):
     r"""Learn beside every weight a score, hide the weights of the lowest scores, and at last prune them.
 
-    From the first step to the end of the window, the network computes with :math:`w \odot m(S)`; hidden weights keep
-    their value, gradients train their scores alone, and they may come back (:mod:`toolkit.pruning.movement`). The share
-    that is hidden rises along the cubic curve of Zhu and Gupta. At the end of the window the hidden weights are set to
-    zero for good, and the scores are given up.
+    From the first step to the end of the window, the network computes with :math:`w \odot m(S)`; hidden weights are not
+    lost, gradients train their scores alone, and they may come back (:mod:`toolkit.pruning.movement`). As in the
+    released code, decay and what is left of Adam's momentum still move them. The share that is hidden rises along the
+    cubic curve of Zhu and Gupta. At the end of the window the hidden weights are set to zero for good, and the scores
+    are given up.
 
     Between two steps the weights are there as they are, not masked: optimizer and checkpoints never see a mask.
 

@@ -1,4 +1,4 @@
-"""Structured pruning: attention heads and neurons of the feed-forward layers are removed while fine-tuning."""
+"""Structured pruning: attention heads, neurons of the feed-forward layers and hidden channels are removed."""
 
 from typing import Any, Literal
 
@@ -9,46 +9,46 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from toolkit.models.structure import (
-    Groups,
-    Structure,
-    block_groups,
-    keep_structure,
-    mask_structure,
-    whole_structure,
-)
+from toolkit.models.structure import KINDS, Structure, keep_structure, mask_structure, whole_structure
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.group_importance import GroupImportance
+from toolkit.modules.held_groups import HeldGroups
 from toolkit.modules.proximal_pruning import HORIZON
-from toolkit.pruning.proximal import penalty_for_sparsity, resistance
+from toolkit.modules.removal_shares import check_options, shares_of_network
 from toolkit.pruning.schedules import cubic_sparsity
-from toolkit.pruning.structured import choose_kept, group_norms, shrink_factors, taylor_importance
 from toolkit.tasks import Task
 
-KINDS = ("heads", "neurons")
 TOLERANCE = 1e-5  # Of outputs, relative to the largest where that is more than 1: sums are taken in another order.
 
 
 class StructuredPruning(FineTuning):
-    r"""Drive whole attention heads and neurons to zero while fine-tuning, then cut them out.
+    r"""Drive whole attention heads, neurons and hidden channels to zero while fine-tuning, then cut them out.
 
     Of the run's S optimizer steps, groups of weights are zeroed in the window (S * prune_start, S * prune_fraction];
     the rest is the recovery. Through the training they are zeros, so that a resumed run ends with the same bits; at its
-    end the network is sliced, and has to compute what it did before.
+    end the network is sliced, and has to compute what it did before. LayerNorms leave removed hidden channels out of
+    mean and variance from the step on that removes them, so that what is trained is what is sliced.
 
     Args:
         task: What the network predicts, its labels resolved (``TaskData.task``).
         network: A name on the hub, a folder, or ``minilm`` for the one in the ``demo`` extra.
-        heads: Share of the attention heads to remove, in [0, 1); needs ``uniform=false``, as no config says it.
+        heads: Share of the attention heads to remove, in [0, 1); without the same share of hidden channels it needs
+            ``uniform=false``, as no config says it.
         neurons: Share of the neurons of the feed-forward layers to remove, in [0, 1).
+        hidden: Share of the hidden channels (the hidden size) to remove, in [0, 1), from embeddings, blocks and head at
+            once; without the same share of heads it needs ``uniform=false``.
         importance: What decides: ``taylor`` the change of the loss to first order, summed over the batches of the
             window; ``magnitude`` the norm of a group's weights; ``proximal`` the norm, after a reweighted group penalty
             has driven groups to zero (the proximal pruning of Guo et al. 2019 with groups for weights).
-        uniform: Whether all blocks keep equally many, so that plain `transformers` loads the network. Else all blocks
-            are compared, and ``toolkit.load`` loads it.
-        multiple: Each block keeps a multiple of so many neurons, as fast kernels want.
+        uniform: Whether all blocks keep equally many, so that plain `transformers` loads the network; the kept heads
+            fill the hidden size. Else all blocks are compared, and ``toolkit.load`` loads it.
+        multiple: Each block keeps a multiple of so many neurons, as fast kernels want; and the network one of so many
+            hidden channels, where the heads do not say how many.
         interval: Steps between two prunings by ``taylor`` or ``magnitude``.
-        epsilon: ε of the reweighted group penalty.
+        exponent: p of the reweighted group penalty; 1 is that of single weights. Where norms hardly differ, as those of
+            heads and of hidden channels, what stays is shrunk to a fraction; the larger p, the less.
+        epsilon: ε of the penalty; small against the norms to the power of p.
         prune_start: Share of the steps after which pruning begins.
         prune_fraction: Share of the steps after which the structure is fixed.
         training: How the weights are trained.
@@ -64,30 +64,24 @@ class StructuredPruning(FineTuning):
         network: str = "minilm",
         heads: float = 0.0,
         neurons: float = 0.5,
+        hidden: float = 0.0,
         importance: Literal["taylor", "magnitude", "proximal"] = "taylor",
         uniform: bool = True,
         multiple: int = 8,
         interval: int = 10,
+        exponent: float = 1.0,
         epsilon: float = 1e-3,
         prune_start: float = 0.1,
         prune_fraction: float = 0.6,
         training: Training = Training(),
         distillation: Distillation = Distillation(),
     ) -> None:
-        for name, share in (("heads", heads), ("neurons", neurons)):
-            if not 0 <= share < 1:
-                raise ValueError(f"model.{name} must lie in [0, 1), the share to remove, but got {share}.")
-        if heads == neurons == 0:
-            raise ValueError("Nothing is to be removed; give model.neurons, model.heads or both, such as 0.5.")
-        if heads and uniform:
+        shares = {"heads": heads, "neurons": neurons, "hidden": hidden}
+        check_options(shares, uniform=uniform)
+        if multiple < 1 or interval < 1 or epsilon <= 0 or exponent <= 0:
             raise ValueError(
-                f"model.heads={heads} leaves a shape that no config.json can say, so plain transformers would not load "
-                "it; add model.uniform=false, and load the network with toolkit.load, or set model.heads=0."
-            )
-        if multiple < 1 or interval < 1 or epsilon <= 0:
-            raise ValueError(
-                f"model.multiple, model.interval and model.epsilon must be positive, but got {multiple}, {interval} "
-                f"and {epsilon}."
+                "model.multiple, model.interval, model.exponent and model.epsilon must be positive, but got "
+                f"{multiple}, {interval}, {exponent} and {epsilon}."
             )
         if not 0 <= prune_start < prune_fraction <= 1:
             raise ValueError(
@@ -95,31 +89,27 @@ class StructuredPruning(FineTuning):
                 f"but got {prune_start} and {prune_fraction}."
             )
         super().__init__(task, network, training, distillation)
-        self.shares = {"heads": heads, "neurons": neurons}
+        multiples = {"heads": 1, "neurons": multiple, "hidden": 1 if uniform else multiple}
+        self.removed = shares_of_network(self.network, shares, multiples, uniform=uniform)
         self.importance = importance
-        self.uniform = uniform
-        self.multiples = {"heads": 1, "neurons": multiple}
         self.interval = interval
-        self.epsilon = epsilon
         self.prune_start = prune_start
         self.prune_fraction = prune_fraction
+        self.groups = GroupImportance(
+            self.network, self.removed, multiples, uniform=uniform, exponent=exponent, epsilon=epsilon
+        )
+        self.dead = HeldGroups(self.network)
         self.original: Structure = whole_structure(self.network)
         self.structure: Structure = self.original  # What is held at zero is not in it.
         self.fixed = False
         self.sliced = False
-        self.sums: dict[str, list[Tensor]] = {}  # Of the first-order changes so far.
         self.natural: dict[str, float] = {}  # Share that the penalty alone drove to zero.
-        self._living: list[tuple[torch.nn.Parameter, Tensor]] = []
         self._left: list[float] = []  # Sum of the learning rates from each step to the end of the window.
 
     def window(self) -> tuple[int, int]:
         """First step after which nothing is pruned yet, and the step after which the structure is fixed."""
         end = max(1, round(self.prune_fraction * self.num_steps))
         return min(round(self.prune_start * self.num_steps), end - 1), end
-
-    def groups(self, kind: str) -> list[Groups]:
-        """The heads, or the neurons, of every block."""
-        return [getattr(block, kind) for block in block_groups(self.network)]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer of fine-tuning, with a hook after its step."""
@@ -139,32 +129,20 @@ class StructuredPruning(FineTuning):
     def on_fit_start(self) -> None:
         """Put the state of a resumed run beside the weights."""
         super().on_fit_start()
-        self.sums = {kind: [value.to(self.device) for value in values] for kind, values in self.sums.items()}
-        self._living = []
+        self.groups.to(self.device)
         if not self.sliced:
-            self._note_living()
+            self.dead.note(self.structure)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Add up what the groups matter to this batch, and drop the gradients of dead ones.
 
         Every process has the mean gradient of all of them here.
         """
+        super().on_before_optimizer_step(optimizer)
         start, end = self.window()
         if self.importance == "taylor" and not self.fixed and start <= self.trainer.global_step < end:
-            self._add_importance()
-        for weight, living in self._living:
-            if weight.grad is not None:
-                weight.grad.mul_(living)
-
-    @torch.no_grad()
-    def _add_importance(self) -> None:
-        for kind in self._pruned_kinds():
-            changes = []
-            for groups in self.groups(kind):
-                parts = [(weight, weight.grad, dim) for _, weight, dim in groups.parts if weight.grad is not None]
-                changes.append(taylor_importance(parts, groups.count))
-            before = self.sums.get(kind)
-            self.sums[kind] = changes if before is None else [a + b for a, b in zip(before, changes, strict=True)]
+            self.groups.add_gradients()
+        self.dead.drop_gradients()
 
     @torch.no_grad()
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -173,76 +151,30 @@ class StructuredPruning(FineTuning):
         step = self.trainer.global_step + 1
         start, end = self.window()
         if start < step <= end and self.importance == "proximal":
-            self._shrink(optimizer, step)
+            left = max(self._left[step - 1], HORIZON * self._left[start])
+            self.groups.shrink(optimizer.param_groups[0]["lr"], left)
+            living = self.groups.living_channels(self.structure)
+            if living != self.structure:  # What a zero channel leaves behind in mean and variance would be trained on.
+                self._hold(living, optimizer)
         elif start < step < end and (step - start) % self.interval == 0:
             self._hold(self._choose((step - start) / (end - start)), optimizer)
         if step >= end:
             self._fix(optimizer)
 
-    def _shrink(self, optimizer: Optimizer, step: int) -> None:
-        """One step of the group penalty, which is derived anew from the norms: there are few of them."""
-        start, _ = self.window()
-        for kind in self._pruned_kinds():
-            blocks = self.groups(kind)
-            norms = [self._norms(groups) for groups in blocks]
-            left = max(self._left[step - 1], HORIZON * self._left[start])
-            resistances = [resistance(norm, epsilon=self.epsilon) for norm in norms]
-            compared = resistances if self.uniform else [torch.cat(resistances)] * len(blocks)
-            # Where the learning rate is zero throughout, nothing shrinks, and the norms decide.
-            penalties = [penalty_for_sparsity(values, self.shares[kind], left) if left else 0.0 for values in compared]
-            rate = optimizer.param_groups[0]["lr"]
-            for groups, norm, penalty in zip(blocks, norms, penalties, strict=True):
-                factors = shrink_factors(norm, rate * penalty, epsilon=self.epsilon)
-                for _, weight, dim in groups.parts:
-                    weight.mul_(along(factors.repeat_interleave(weight.shape[dim] // groups.count), weight, dim))
-
-    def _norms(self, groups: Groups) -> Tensor:
-        return group_norms([(weight, dim) for _, weight, dim in groups.parts], groups.count)
-
     def _choose(self, progress: float) -> Structure:
         """Choose what stays when a share ``progress`` of the window is over."""
-        kept: dict[str, Any] = {kind: getattr(self.structure, kind) for kind in KINDS}
-        for kind in self._pruned_kinds():
-            blocks = self.groups(kind)
-            scores = self.sums.get(kind) or [self._norms(groups) for groups in blocks]
-            living = [
-                score.masked_fill(~groups.is_in(own, groups.count).to(score.device), -torch.inf)
-                for groups, score, own in zip(blocks, scores, kept[kind], strict=True)
-            ]
-            share = cubic_sparsity(progress, self.shares[kind])
-            chosen = choose_kept(living, share, uniform=self.uniform, multiple=self.multiples[kind])
-            kept[kind] = tuple(map(tuple, chosen))
-        return Structure(**kept)
+        shares = {kind: cubic_sparsity(progress, share) for kind, share in self.removed.items()}
+        return self.groups.choose(self.structure, shares)
 
     def _fix(self, optimizer: Optimizer) -> None:
         if self.importance == "proximal":
-            norms = {kind: torch.cat([self._norms(groups) for groups in self.groups(kind)]) for kind in KINDS}
-            self.natural = {kind: float((norms[kind] == 0).float().mean()) for kind in self._pruned_kinds()}
+            self.natural = self.groups.zeros()
         self._hold(self._choose(1.0), optimizer)
         self.fixed = True
 
     def _hold(self, structure: Structure, optimizer: Optimizer) -> None:
-        """Zero what is not kept and what the optimizer remembers of it: momentum would revive it otherwise."""
         self.structure = structure
-        mask_structure(self.network, structure)
-        self._note_living()
-        for weight, living in self._living:
-            for value in optimizer.state.get(weight, {}).values():
-                if isinstance(value, Tensor) and value.shape == weight.shape:
-                    value.mul_(living)
-
-    def _note_living(self) -> None:
-        """Note, for each weight that has dead groups, 1 where it lives and 0 where it is dead."""
-        self._living = []
-        for kind in KINDS:
-            for groups, own in zip(self.groups(kind), getattr(self.structure, kind), strict=True):
-                if len(own) < groups.count:
-                    for _, weight, dim in groups.parts:
-                        living = groups.is_in(own, weight.shape[dim]).to(weight)
-                        self._living.append((weight, along(living, weight, dim)))
-
-    def _pruned_kinds(self) -> list[str]:
-        return [kind for kind in KINDS if self.shares[kind] > 0]
+        self.dead.hold(structure, optimizer)
 
     def on_train_epoch_end(self) -> None:
         """Log how much is kept.
@@ -250,11 +182,9 @@ class StructuredPruning(FineTuning):
         Raises:
             RuntimeError: If the optimizer moved a dead weight.
         """
-        for weight, living in self._living:
-            if (weight.detach() * (1 - living)).count_nonzero():
-                optimizer = type(self.trainer.optimizers[0]).__name__
-                raise RuntimeError(f"{optimizer} moved removed weights, whose gradients are zero; use AdamW.")
-        for kind in self._pruned_kinds():
+        super().on_train_epoch_end()
+        self.dead.check(self.trainer.optimizers[0])
+        for kind in self.groups.kinds:
             kept, total = self._count(kind)
             self.log(f"{kind}_kept", kept / total, prog_bar=True)
 
@@ -286,7 +216,6 @@ class StructuredPruning(FineTuning):
             )
 
     def _slice(self) -> None:
-        self._living = []
         keep_structure(self.network, self.structure)
         self.sliced = True
 
@@ -301,23 +230,23 @@ class StructuredPruning(FineTuning):
         return logits
 
     def _count(self, kind: str) -> tuple[int, int]:
-        kept, total = (sum(map(len, getattr(structure, kind))) for structure in (self.structure, self.original))
+        kept, total = (sum(map(len, structure.kept(kind))) for structure in (self.structure, self.original))
         return kept, total
 
     def results(self) -> dict[str, Any]:
-        """How many heads and neurons are kept, in all and in each block."""
+        """How many heads, neurons and hidden channels are kept, in all and in each block."""
         counts = {f"{kind}_kept": "{} of {}".format(*self._count(kind)) for kind in KINDS}
-        blocks = {kind: [len(own) for own in getattr(self.structure, kind)] for kind in KINDS}
+        blocks = {kind: [len(own) for own in self.structure.kept(kind)] for kind in KINDS}
         natural = {f"natural_share_of_{kind}": share for kind, share in self.natural.items()}
         return counts | {"structure": blocks} | natural
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put what was decided, and what the decision rests on, into the checkpoint."""
         checkpoint["structure"] = {
-            "kept": {kind: [list(own) for own in getattr(self.structure, kind)] for kind in KINDS},
+            "kept": {kind: [list(own) for own in self.structure.kept(kind)] for kind in KINDS},
             "fixed": self.fixed,
             "sliced": self.sliced,
-            "sums": self.sums,
+            "sums": self.groups.sums,
             "natural": self.natural,
         }
 
@@ -332,14 +261,11 @@ class StructuredPruning(FineTuning):
             problem = "This network was sliced already" if self.sliced else "The checkpoint says nothing of a structure"
             raise ValueError(f"{problem}; load a checkpoint of a structured pruning into a new module.")
         super().on_load_checkpoint(checkpoint)
-        self.structure = Structure(**{kind: tuple(map(tuple, state["kept"][kind])) for kind in KINDS})
+        self.structure = Structure.of(state["kept"])
         self.fixed = state["fixed"]
-        self.sums = state["sums"]
+        self.groups.sums = state["sums"]
         self.natural = state["natural"]
         if state["sliced"]:
             self._slice()
-
-
-def along(values: Tensor, weight: Tensor, dim: int) -> Tensor:
-    """Shape one value for each entry of a dimension so that it multiplies a weight."""
-    return values[:, None] if weight.ndim == 2 and dim == 0 else values
+        else:
+            mask_structure(self.network, self.structure)  # The weights follow; norms leave out what is dead.

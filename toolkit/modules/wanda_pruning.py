@@ -106,6 +106,11 @@ class WandaPruning(MagnitudePruning):
     def _scores(self, optimizer: Optimizer) -> dict[str, Tensor]:
         with torch.autocast(self.device.type, enabled=False):
             norms = input_norms(self.network, self.layers, self._batches())
+        if broken := [name for name, norm in norms.items() if not torch.isfinite(norm).all()]:
+            raise FloatingPointError(
+                f"The inputs of {broken[0]} are not finite at optimizer step {self.trainer.global_step}; lower "
+                "model.training.learning_rate or set trainer.gradient_clip_val."
+            )
         return self.without_pruned({name: wanda_scores(weight, norms[name]) for name, weight in self.weights.items()})
 
     def _batches(self) -> Iterator[dict[str, Tensor]]:

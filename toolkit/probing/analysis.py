@@ -174,7 +174,7 @@ class RedundancyAnalysis:
             content["windows"] = Windows(**content["windows"])
             content["minimal"] = MinimalSet(**content["minimal"])
             return cls(**content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{file} is no analysis of redundancy; delete it to analyse again.") from error
 
     def __rich__(self) -> Group:

@@ -48,10 +48,11 @@ def input_norms(
     valid = torch.empty(0, dtype=torch.bool)
 
     def add(name: str, layer: nn.Module, arguments: tuple[Any, ...]) -> None:
-        states = arguments[0].flatten(0, -2)
-        if states.shape[0] == valid.numel():
-            states = states[valid]
-        total = states.double().square_().sum(0)
+        states = arguments[0]
+        # By shape, not by number: DeBERTa's positions may be as many as the tokens of a batch.
+        if states.shape[:-1] in (valid.shape, (valid.numel(),)):
+            states = states[valid.view(states.shape[:-1])]
+        total = states.double().square().flatten(0, -2).sum(0)
         squares[name] = squares[name] + total if name in squares else total
 
     handles = [layer.register_forward_pre_hook(partial(add, name)) for name, layer in layers.items()]
@@ -59,7 +60,7 @@ def input_norms(
     network.eval()
     try:
         for batch in batches:
-            valid = batch["attention_mask"].flatten().bool()
+            valid = batch["attention_mask"].bool()
             network(**batch)
     finally:
         for handle in handles:

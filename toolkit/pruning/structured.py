@@ -1,9 +1,10 @@
-r"""Which groups of weights are pruned together: attention heads and neurons of feed-forward layers.
+r"""Which groups of weights are pruned together: attention heads, neurons of feed-forward layers, hidden channels.
 
 Removing head :math:`g` removes its rows of the query, key and value matrices with their biases, and its columns of the
 output matrix; removing a neuron its row and bias of the first matrix of the feed-forward layer, and its column of the
-second. All of these are the group's weights :math:`w_g`. Functions here see a group as slices of tensors: number
-:math:`g` of a part owns the entries :math:`[g k, (g + 1) k)` along one of its dimensions.
+second; removing a hidden channel its slice of whatever writes, normalises or reads the hidden states, from the
+embeddings through all blocks to the head. All of these are the group's weights :math:`w_g`. Functions here see a group
+as slices of tensors: number :math:`g` of a part owns the entries :math:`[g k, (g + 1) k)` along one of its dimensions.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,8 @@ def group_sums(values: Tensor, dim: int, groups: int) -> Tensor:
     """Sum a tensor over everything but its groups.
 
     Args:
-        values: One or two dimensions.
-        dim: Dimension that the groups divide, 0 or 1.
+        values: Any shape.
+        dim: Dimension that the groups divide.
         groups: Number of groups G.
 
     Returns:

@@ -20,7 +20,7 @@ from toolkit.data import TaskData
 from toolkit.data.batching import BatchLoader
 from toolkit.evaluation.mode import evaluation_mode
 from toolkit.models.pooling import Pooling
-from toolkit.statistics.hidden_states import Precision, Statistic, Words, hidden_batch, word_starts
+from toolkit.statistics.hidden_states import HiddenBatch, Precision, Statistic, Words, hidden_batch, word_starts
 from toolkit.statistics.resume import (
     check_resumable,
     load_state,
@@ -70,6 +70,7 @@ def collect(
     Raises:
         ValueError: If the split is empty, a metric has seen batches before, or the trainer starts its processes by
             spawning or forking, from which metrics do not come back, or computes in a precision without float32.
+        FloatingPointError: If a hidden state is not finite; the message names the layer.
         TypeError: If a statistic's state cannot be stored though ``resume_file`` is given.
     """
     if not len(data.split(split)):
@@ -182,12 +183,26 @@ class _Pass(LightningModule):
             starts=self.starts,
             **self.options,
         )
+        self._check_finite(hidden)
         for statistic in self.statistics:
             statistic.observe(hidden)
         self.done += 1
         if time.monotonic() - self.saved_at >= self.save_every:
             self._save()
         return True
+
+    def _check_finite(self, hidden: HiddenBatch) -> None:
+        finite = hidden.tokens.isfinite().all(-1).all(-1)  # (L,)
+        if not finite.all():
+            raise FloatingPointError(
+                f"The hidden states of layer {int(finite.int().argmin())} have NaN or infinite entries, in batch "
+                f"{self.done} of {self.split}"
+                + (
+                    "; check the network's weights."
+                    if self.options["precision"] == "32-true"
+                    else f" at precision {self.options['precision']}; compute in 32-true."
+                )
+            )
 
     def on_predict_end(self) -> None:
         """Save, and give every process the sums of all."""

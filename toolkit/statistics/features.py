@@ -13,6 +13,7 @@ While it is being filled it lies beside its place, as ``.NAME.partial``.
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from transformers import PreTrainedModel
 from toolkit.data import TaskData
 from toolkit.data.tokenization import IGNORED
 from toolkit.models.pooling import Pooling
+from toolkit.sealed_files import is_sealed
 from toolkit.statistics.collect import SAVE_EVERY, collect, hold_total
 from toolkit.statistics.hidden_states import HiddenBatch, Precision, Statistic, Words, word_starts
 from toolkit.statistics.resume import load_state, network_fingerprint, save_state, statistics_fingerprint
@@ -41,6 +43,7 @@ _FORMAT_VERSION = 1  # of a folder; raise it when what is written changes
 _CHUNK = 4096  # rows copied at once: what is read of the file is read once
 _MANIFEST, _PLAN = "features.json", "plan.json"
 _STATISTICS, _PASS = "statistics.ckpt", "pass.ckpt"
+_FILES = {"states.npy", "labels.npy", "sentences.npy", _MANIFEST, _STATISTICS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +93,23 @@ class Features:
 
         Raises:
             FileNotFoundError: If the folder holds no features.
+            ValueError: If a file cannot be read, or the files do not belong together.
         """
         if not (folder / _MANIFEST).is_file():
             raise FileNotFoundError(f"{folder} holds no features; write them with extract_features.")
-        return cls(
-            states=np.load(folder / "states.npy", mmap_mode="r"),
-            labels=np.load(folder / "labels.npy"),
-            sentences=np.load(folder / "sentences.npy"),
-            lost=json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["lost"],
-        )
+        try:
+            # Mapped, a file cannot claim a size that it does not have; and it may not hold objects.
+            states, labels, sentences = (
+                np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                for name in ("states", "labels", "sentences")
+            )
+            lost = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["lost"]
+            shapes = {labels.shape, sentences.shape, states.shape[:1]}
+            if states.ndim != 3 or len(shapes) > 1 or type(lost) is not int:
+                raise ValueError("their shapes do not belong together")
+        except Exception as error:  # NumPy parses a file's header as Python, with whatever errors that gives.
+            raise ValueError(f"{folder} holds damaged features ({error}); delete it to extract them again.") from error
+        return cls(states=states, labels=np.array(labels), sentences=np.array(sentences), lost=lost)
 
 
 def extract_features(
@@ -137,7 +148,7 @@ def extract_features(
     Raises:
         FileExistsError: If the folder holds something else, or the features of another network, data or options.
         ValueError: If the split has no rows.
-        OverflowError: If a state is too large for float16, or not finite.
+        FloatingPointError: If a state is not finite, or too large for float16.
     """
     folder = Path(folder)
     rows = data.split(split)
@@ -160,6 +171,8 @@ def extract_features(
     options |= {"trainer": trainer, "precision": precision, "save_every": save_every}
     if _is_there(folder, plan):
         if statistics and not load_state(folder / _STATISTICS, key, statistics)[0]:
+            if (folder / _STATISTICS).exists() and not is_sealed(folder / _STATISTICS):
+                rank_zero_warn(f"{folder / _STATISTICS} is damaged; its statistics are collected again.")
             collect(network, data, statistics, **options)
             if _is_first_process():
                 save_state(folder / _STATISTICS, key, 1, statistics)
@@ -201,15 +214,11 @@ class _Writer:
         """Write the rows of a batch."""
         if self._states is None:  # In every process, once the first one has made the file.
             self._states = np.load(self.file, mmap_mode="r+")
-        largest = float(batch.rows.abs().max()) if batch.rows.numel() else 0.0  # NaN if one is
-        if not largest <= float(np.finfo(self._states.dtype).max):
-            raise OverflowError(
-                f"a hidden state of size {largest} does not fit {self._states.dtype}; "
-                + (
-                    "give dtype='float32' (of a recipe: model.features_dtype=float32)."
-                    if np.isfinite(largest)
-                    else "check the network's weights."
-                )
+        largest = float(batch.rows.abs().max()) if batch.rows.numel() else 0.0
+        if largest > float(np.finfo(self._states.dtype).max):
+            raise FloatingPointError(
+                f"a hidden state of size {largest} does not fit {self._states.dtype}; give dtype='float32' (of a "
+                "recipe: model.features_dtype=float32)."
             )
         dtype = torch.float16 if self._states.dtype == np.float16 else torch.float32
         rows = batch.rows.transpose(0, 1).to(dtype, memory_format=torch.contiguous_format)  # (R, L, D)
@@ -250,7 +259,12 @@ def _prepare(beside: Path, plan: Mapping[str, Any]) -> None:
         pass  # None, or one without use.
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    np.lib.format.open_memmap(beside / "states.npy", mode="w+", dtype=plan["dtype"], shape=tuple(plan["shape"]))
+    states = beside / "states.npy"
+    np.lib.format.open_memmap(states, mode="w+", dtype=plan["dtype"], shape=tuple(plan["shape"]))
+    if hasattr(os, "posix_fallocate"):
+        # The disk may lack the room: said now, by an error. Writing to the mapped memory would end in a signal.
+        with states.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, states.stat().st_size)
     (beside / _PLAN).write_text(json.dumps(plan), encoding="utf-8")
 
 
@@ -262,6 +276,8 @@ def _is_there(folder: Path, plan: Mapping[str, Any]) -> bool:
         stored = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         hashes = stored.pop("sha256")
     except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        if folder.is_dir() and {file.name for file in folder.iterdir()} <= _FILES:
+            return _rebuilt(folder)
         raise FileExistsError(f"{folder} is not empty and holds no features; choose another folder.") from error
     if differing := [name for name in plan if stored.get(name) != plan[name]]:
         raise FileExistsError(
@@ -269,6 +285,10 @@ def _is_there(folder: Path, plan: Mapping[str, Any]) -> bool:
         )
     if all((folder / name).is_file() and _hash(folder / name) == value for name, value in hashes.items()):
         return True
+    return _rebuilt(folder)
+
+
+def _rebuilt(folder: Path) -> bool:
     rank_zero_warn(f"{folder} is damaged; its features are extracted again.")
     return False
 

@@ -117,7 +117,7 @@ class LayerProfile:
             if content.pop("schema") != _SCHEMA:
                 raise KeyError("schema")
             return cls(**{name: _frozen(name, value) for name, value in content.items()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{file} is no profile of layers; delete it to collect it again.") from error
 
     def __rich__(self) -> Group:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from torchmetrics import Metric
 from transformers import PreTrainedModel
 
 from toolkit.data.cache import digest
+from toolkit.sealed_files import is_sealed, save_sealed
 from toolkit.statistics.hidden_states import Statistic
 
 # Entries of a config that do not change what the blocks compute.
@@ -69,7 +69,7 @@ def check_resumable(statistics: Sequence[Statistic]) -> None:
 
 
 def save_state(file: Path, key: Mapping[str, str], batches: int, statistics: Sequence[Statistic]) -> None:
-    """Write the state of statistics beside a file's place and rename it: plain tensors, read with ``weights_only``.
+    """Write the state of statistics with a checksum, as a whole or not at all: plain tensors.
 
     Args:
         file: Where.
@@ -78,10 +78,8 @@ def save_state(file: Path, key: Mapping[str, str], batches: int, statistics: Seq
         statistics: Metrics of torchmetrics, or `Resumable`.
     """
     states = [_state(statistic) for statistic in statistics]
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
     file.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"key": dict(key), "batches": batches, "states": states}, beside)
-    beside.replace(file)
+    save_sealed({"key": dict(key), "batches": batches, "states": states}, file)
 
 
 def load_state(file: Path, key: Mapping[str, str], statistics: Sequence[Statistic]) -> tuple[int, str | None]:
@@ -97,11 +95,22 @@ def load_state(file: Path, key: Mapping[str, str], statistics: Sequence[Statisti
     """
     if not file.exists():
         return 0, None
+    if not is_sealed(file):
+        return 0, "it is damaged: its checksum is not that of its content"
     try:
         stored = torch.load(file, map_location="cpu", weights_only=True)
         there, batches, states = stored["key"], int(stored["batches"]), stored["states"]
         differing = [name for name in key if there.get(name) != key[name]]
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, LookupError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        pickle.UnpicklingError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
         return 0, f"it cannot be read ({type(error).__name__})"
     if differing:
         return 0, f"it belongs to another pass: {', '.join(differing)} differ"

@@ -1,0 +1,66 @@
+"""What every page of a method has, and every command of the documentation: that its options are there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import BLOCK, DOCS
+from toolkit.catalogue import recipe_names
+from toolkit.configuration import PlainCLI, Resolving, has_module
+
+SECTIONS = ("The idea", "Recipe", "In a real run", "Cost", "When to use it, and when not", "What is the paper")
+METHODS = sorted((DOCS / "methods").glob("*.md"))
+PAGES = sorted([DOCS.parent / "README.md", *DOCS.rglob("*.md")])
+NOT_PARSED = ("--help", "--print_config", "--config", "--data.task.help")
+
+
+@pytest.mark.parametrize("page", METHODS, ids=lambda page: page.stem)
+def test_a_method_has_its_sections_and_a_figure(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    places = [next(number for number, heading in enumerate(headings) if heading.startswith(name)) for name in SECTIONS]
+    assert places == sorted(places)
+    figure = re.search(r"^```\{figure\} (\S+)$", text, re.MULTILINE)
+    assert figure is not None
+    file = page.parent / figure[1]
+    assert file.stem == page.stem
+    assert f"def {page.stem}(" in (DOCS / "figures/draw.py").read_text(encoding="utf-8")
+    assert 0 < file.stat().st_size < 60_000
+
+
+def test_every_recipe_that_compresses_has_a_page() -> None:
+    others = {"compare", "evaluation", "export", "layer_analysis", "pipeline", "proximal_transfer", "quickstart"}
+    assert {page.stem for page in METHODS} == set(recipe_names()) - others
+
+
+def run_commands(page: Path) -> list[tuple[str, list[str]]]:
+    """Recipe and options of each command of a page that runs one by ``toolkit.run``."""
+    found = []
+    for _, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        for line in text.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True) if "toolkit.run recipe=" in line and ">" not in line[:2] else []
+            if "toolkit.run" in words and not line.startswith("$ "):  # With a prompt it shows an error.
+                options = words[words.index("toolkit.run") + 1 :]
+                name = next(word.removeprefix("recipe=") for word in options if word.startswith("recipe="))
+                own = [word for word in options if "=" in word or word.startswith("-")]
+                own = [word for word in own if not word.startswith(("recipe=", *NOT_PARSED))]
+                found.append((name, [word if word.startswith("-") else f"--{word}" for word in own]))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS.parent)))
+def test_commands_have_options_that_are_there(page: Path) -> None:
+    for name, options in run_commands(page):
+        if name not in recipe_names():
+            assert page.name == "your-method.md"  # It makes one of its own.
+        elif has_module(name):
+            Resolving(name, options)
+        else:
+            PlainCLI(name, options)
+
+
+def test_commands_are_found() -> None:
+    assert sum(len(run_commands(page)) for page in PAGES) > 50

@@ -1,0 +1,55 @@
+"""Recipes that prune while pre-training on plain text."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from toolkit.data import Text
+from toolkit.evaluation.masked_lm import judge_masked_lm
+from toolkit.evaluation.report import Report, Row
+from toolkit.experiment import Experiment
+from toolkit.modules.masked_lm import MaskedLanguageModelling
+from toolkit.recipe import Recipe
+
+
+@dataclass(kw_only=True)
+class PretrainingRecipe(Recipe):
+    """Prune an encoder while it goes on pre-training on plain text, and compare it with itself before.
+
+    Args:
+        model: What is trained and pruned.
+        data: The text.
+        dense: Also train the network at the same budget without pruning. It tells what pruning costs where the network
+            comes without a masked language model head, so that it can restore nothing before.
+    """
+
+    model: MaskedLanguageModelling
+    data: Text  # type: ignore[assignment]
+    dense: bool = False
+
+    def experiment(self) -> Experiment:
+        """Open the folder of the run, where networks are judged on the text that is held out.
+
+        Raises:
+            FileExistsError: If it holds something else.
+        """
+        experiment = super().experiment()
+        experiment.judging = partial(judge_masked_lm, data=self.data)
+        return experiment
+
+    def run(self) -> Report:
+        """Judge the network as it is, train it with and without pruning, judge again on the same masks."""
+        experiment = self.experiment()
+        rows = [experiment.build(lambda: (self.model.network, {}), "before", "reference")]
+        if self.dense:
+            rows.append(self.train_dense(experiment))
+        if self.model.distillation.teacher == "reference":
+            teacher = experiment.output / ("dense" if self.dense else "reference")
+            self.model.distillation = replace(self.model.distillation, teacher=str(teacher))
+        rows.append(experiment.train(self.model, self.name or "pretraining"))
+        return experiment.report(*rows)
+
+    def train_dense(self, experiment: Experiment) -> Row:
+        """Row of the network after the same training without pruning."""
+        options = replace(self.model.training_options, hold_zeros=False)
+        dense = MaskedLanguageModelling(self.data.task, self.model.network_name, options)
+        return experiment.train(dense, "masked_language_modelling", "dense")
