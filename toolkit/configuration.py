@@ -98,8 +98,9 @@ class RecipeCLI(LightningCLI):
         parser.link_arguments("data.task", "model.task", apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
-        """Refuse what would run code of a checkpoint: Lightning's commands read one that they are given."""
+        """Refuse empty groups, and what would run code of a checkpoint: Lightning's commands read one if told to."""
         options = self.config.get(str(self.subcommand), self.config)
+        check_groups(options, self._parser(self.subcommand).get_defaults())
         if options.get("weights_only") is False:
             raise ValueError("weights_only=false would run whatever code a checkpoint holds; leave it out.")
         if "://" in str(options.get("ckpt_path")):
@@ -192,6 +193,7 @@ class PlainCLI:
                 self.config = self.parser.parse_args(list(args))
         except ArgumentError as error:
             raise ValueError(explain(name, str(error), self.parser)) from error
+        check_groups(self.config, self.parser.get_defaults())
 
     def recipe(self) -> Any:
         """Build the recipe that the options describe."""
@@ -239,6 +241,26 @@ def check_files(args: Sequence[str]) -> None:
             read_options(Path(name))
 
 
+def check_groups(options: Namespace, defaults: Namespace, prefix: str = "") -> None:
+    """Refuse a group of options that is empty, such as ``budget:`` without a line below it.
+
+    Args:
+        options: As they were parsed.
+        defaults: Of the parser.
+        prefix: Of the keys.
+
+    Raises:
+        ValueError: If one is; the message names it.
+    """
+    for key, default in vars(defaults).items():
+        if isinstance(default, Namespace):
+            given = options.get(key)
+            if given is None:
+                raise ValueError(f"{prefix}{key} is empty; give options of it, or leave it out")
+            if isinstance(given, Namespace):
+                check_groups(given, default, f"{prefix}{key}.")
+
+
 def has_module(name: str) -> bool:
     """Whether a recipe has a LightningModule of its own, and does not run other recipes.
 
@@ -272,6 +294,8 @@ def explain(name: str, message: str, parser: Any) -> str:
     """
     if refused := refused_class(message):
         return refused
+    if empty := re.search(r'Key "([\w.]+)\.\w+" not found in namespace', message):
+        return f"{empty[1]} is empty; give options of it, or leave it out"
     unknown = re.search(UNKNOWN, message)
     if unknown is None:
         return " ".join(message.split())

@@ -11,10 +11,11 @@ from toolkit.configuration import as_options, command_line
 from toolkit.data import TaskData
 from toolkit.evaluation.costs import Timing
 from toolkit.evaluation.report import Report, Row
-from toolkit.experiment import Experiment, TrainerFactory
+from toolkit.experiment import Experiment
 from toolkit.models.sparse_storage import Saving
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.run_folder import fingerprint
+from toolkit.training_stage import TrainerFactory
 
 
 def load(name: str, **overrides: Any) -> "Recipe":
@@ -116,7 +117,8 @@ class CompressionRecipe(Recipe):
             row = experiment.measure(folder, "fine_tuning")
         else:
             folder = experiment.output / "reference"
-            dense = FineTuning(self.data.task, self.model.network_name, self.model.training_options)
+            free = replace(self.model.training_options, hold_zeros=False)  # Uncompressed, whatever it came with.
+            dense = FineTuning(self.data.task, self.model.network_name, free)
             row = experiment.train(dense, "fine_tuning", "reference")
         if self.model.distillation.teacher == "reference":
             self.model.distillation = replace(self.model.distillation, teacher=str(folder))

@@ -137,6 +137,14 @@ def model_card(row: Row, network: PreTrainedModel) -> str:
     head = type(network).__name__
     kinds = ("TokenClassification", "MaskedLM", "SequenceClassification")
     auto = f"AutoModelFor{next(kind for kind in kinds if kind in head or kind == kinds[-1])}"
+    loading = f"""from transformers import {auto}, AutoTokenizer
+
+network = {auto}.from_pretrained("this folder")"""
+    if storage.is_own(network.config):
+        loading = """import toolkit
+from transformers import AutoTokenizer
+
+network = toolkit.load("this folder")"""
     return f"""# {row.name} on {row.task}
 
 Made with the Lightning compression toolkit; `recipe.yaml` holds every option of the run (seed {row.seed}).
@@ -149,9 +157,7 @@ Made with the Lightning compression toolkit; `recipe.yaml` holds every option of
 | of them not zero | {row.nonzero_parameters:,} |
 
 ```python
-from transformers import {auto}, AutoTokenizer
-
-network = {auto}.from_pretrained("this folder")
+{loading}
 tokenizer = AutoTokenizer.from_pretrained("this folder")
 ```
 """

@@ -14,7 +14,8 @@ LOADER = "options"
 _CHARACTERS = 2**20  # Of a file; the largest recipe has 3,000.
 _DEPTH = 50  # Mappings and lists within each other.
 _NODES = 100_000  # Values and keys once every alias is written out.
-_CLASS = 1000  # What the name of a class counts for: to learn its options takes 50 ms.
+# What the name of a class, and a mapping, count for: to build a parser of what they may hold takes up to 50 ms.
+_CLASS, _MAPPING = 1000, 250
 
 
 def load_options(text: str) -> Any:
@@ -88,7 +89,7 @@ def check_yaml(text: str) -> None:
             open_nodes.append(_Node(event))
             if len(open_nodes) > _DEPTH:
                 raise _error(f"more than {_DEPTH} mappings and lists within each other", event)
-            size = 1
+            size = open_nodes[-1].size
         elif isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
             closed = open_nodes.pop()
             if closed.anchor is not None:
@@ -112,7 +113,8 @@ def check_yaml(text: str) -> None:
             size = 0
         total += size
         if total > _NODES:
-            raise _error(f"more than {_NODES:,} values, or {_NODES // _CLASS} classes, aliases written out", event)
+            limits = f"{_NODES:,} values, {_NODES // _MAPPING} mappings or {_NODES // _CLASS} classes"
+            raise _error(f"more than {limits}, aliases written out", event)
 
 
 class _Node:
@@ -120,7 +122,7 @@ class _Node:
 
     def __init__(self, event: yaml.SequenceStartEvent | yaml.MappingStartEvent) -> None:
         self.anchor = event.anchor
-        self.size = 1
+        self.size = _MAPPING if isinstance(event, yaml.MappingStartEvent) else 1
         self._keys: set[str] | None = set() if isinstance(event, yaml.MappingStartEvent) else None
         self._is_key = True
 

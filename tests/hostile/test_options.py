@@ -165,6 +165,18 @@ def test_bytes_that_are_no_utf8_are_named_by_their_line() -> None:
         Resolving("fine_tuning", ["--config=mine.yaml"])
 
 
+@pytest.mark.parametrize(
+    ("recipe", "key"),
+    [("compare", "budget"), ("fine_tuning", "model"), ("fine_tuning", "model.training"), ("fine_tuning", "timing")],
+)
+def test_a_group_without_options_is_named(recipe: str, key: str) -> None:
+    group, _, name = key.partition(".")
+    Path("mine.yaml").write_text(yaml.safe_dump({group: {name: None} if name else None}))
+    given = ["--methods=[layer_dropping]", "--tasks=[sst2]"] if recipe == "compare" else []
+    with pytest.raises(ValueError, match=f"^{key} is empty; give options of it"):
+        command_line(recipe, ["--config=mine.yaml", *given])
+
+
 def test_a_checkpoint_is_read_without_its_code(capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
         (["--weights_only=false", "--ckpt_path=x.ckpt"], "would run whatever code"),

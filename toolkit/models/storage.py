@@ -60,9 +60,14 @@ The architecture is one of `lightning-compression-toolkit`, which has to be inst
 loads the network, and so do the `Auto…` classes of `transformers` after `import toolkit.models.neuron_model`.
 """
 
+_IRREGULAR = """\
+The blocks have shapes of their own, which `structure` in `config.json` lists and plain `transformers` does not know:
+`toolkit.load("this folder")` of `lightning-compression-toolkit` loads the network.
+"""
+
 _SPARSE = f"""\
 The weights are in `{SPARSE_FILE}`, where a mask stands for the zeros: `toolkit.load("this folder")` of
-`lightning-compression-toolkit` loads the network. Plain `transformers` reads what these two lines make of it:
+`lightning-compression-toolkit` loads the network. These two lines store it with its zeros:
 
 ```python
 from toolkit.models.storage import densify
@@ -166,9 +171,10 @@ def load(folder: str | Path) -> PreTrainedModel:
 
 
 def densify(folder: str | Path, target: str | Path) -> None:
-    """Make a folder that plain `transformers` reads of a sparse one.
+    """Store a sparse network with its zeros, so that plain `transformers` reads it if it knows its architecture.
 
-    Its weights are those that `load` gives for the sparse folder, bit by bit: rounded ones stay so, in float32.
+    Networks of selected neurons, and those with blocks of different shapes, remain for `load`. The weights are those
+    that `load` gives for the sparse folder, bit by bit: rounded ones stay so, in float32.
     Nothing appears in `target` before it was loaded and compared.
 
     Args:
@@ -306,17 +312,26 @@ def _head_of(config: PreTrainedConfig, architecture: str) -> Any:
     )
 
 
+def is_own(config: PreTrainedConfig) -> bool:
+    """Whether plain `transformers` cannot load a network of this config, which is of selected neurons or irregular.
+
+    Args:
+        config: Of the network.
+    """
+    return isinstance(config, NeuronSelectionConfig) or getattr(config, "structure", None) is not None
+
+
 def _with_metadata(card: str, head: Any, config: PreTrainedConfig) -> str:
     """Put metadata for the hub before a card, and behind it how to load what `transformers` does not know alone."""
-    own = isinstance(config, NeuronSelectionConfig)
-    if own:
-        card = f"{card.rstrip()}\n\n{_LOADING}"
+    selected = isinstance(config, NeuronSelectionConfig)
+    if own := is_own(config):
+        card = f"{card.rstrip()}\n\n{_LOADING if selected else _IRREGULAR}"
     if card.startswith("---\n"):
         return card
     metadata = {
         "library_name": _LIBRARY if own else "transformers",
         "pipeline_tag": _HEADS[head],
-        "tags": ["compression", _LIBRARY, *(["neuron-selection"] if own else [])],
+        "tags": ["compression", _LIBRARY, *(["neuron-selection"] if selected else [])],
     }
     return f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n\n{card}"
 
@@ -326,7 +341,7 @@ def _mark(card: str, config: PreTrainedConfig, *, sparse: bool) -> str:
     card = card.replace(f"\n{_SPARSE}", "")
     if sparse:
         card = f"{card.rstrip()}\n\n{_SPARSE}"
-    library = _LIBRARY if sparse or isinstance(config, NeuronSelectionConfig) else "transformers"
+    library = _LIBRARY if sparse or is_own(config) else "transformers"
     return re.sub(rf"(\A---\n(?:.+\n)*?library_name: )(?:transformers|{_LIBRARY})\n", rf"\g<1>{library}\n", card)
 
 
