@@ -161,7 +161,7 @@ def own(folder: Path, train: list[str], test: list[str], **changes: Any) -> Task
     for split, lines in (("train", train), ("test", test)):
         (folder / f"{split}.tsv").write_text("\n".join(["text\ttopic", *lines]))
     task = Task(
-        name="own topic/1",
+        name="own topic+1",
         kind="classification",
         format="tsv",
         texts=("text",),
