@@ -14,7 +14,7 @@ from tests.hostile.small_tokenizer import write_tokenizer
 def test_every_kind_of_file_survives(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     write_tokenizer(tmp_path / "own")
-    tallies = fuzz(tmp_path, tmp_path / "own", seconds=4, seed=random.randrange(2**32))
+    tallies = fuzz(tmp_path, tmp_path / "own", seconds=4, seed=0)
     print(summary(tallies))
     assert len(tallies) == 26
     assert all(tally.counts.total() for tally in tallies.values())
