@@ -14,6 +14,8 @@ import yaml
 from filelock import BaseFileLock, FileLock, Timeout
 from rich.console import Console
 
+from toolkit.yaml_options import read_options
+
 VOLATILE = ("output", "resume")  # Options that say nothing of what a run computes.
 
 LOCKS = {".lock", ".owner"}  # They stay when a run ends: removing them would let two processes lock different files.
@@ -67,6 +69,7 @@ def check_folder(output: Path, config: str, *, resume: bool) -> None:
 
     Raises:
         FileExistsError: If the folder holds another run, this one without ``resume``, or no run at all.
+        ValueError: If the options of the run that it holds cannot be read.
     """
     stored = output / "config.yaml"
     if not output.exists():
@@ -77,7 +80,7 @@ def check_folder(output: Path, config: str, *, resume: bool) -> None:
         return
     if not stored.is_file():
         raise FileExistsError(f"{output} is not empty and no run's folder; choose another with output=FOLDER.")
-    changed = changed_options(stored.read_text(encoding="utf-8"), config)
+    changed = changed_options(read_options(stored) or {}, yaml.safe_load(config) or {})
     if changed:
         raise FileExistsError(
             f"{output} holds another run ({'; '.join(changed[:3])}); choose another folder with output=FOLDER."
@@ -115,14 +118,14 @@ def sweep(output: Path) -> None:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def changed_options(stored: str, config: str) -> list[str]:
+def changed_options(stored: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
     """Options that differ between two configurations, as ``key: old there, new here``.
 
     Example:
-        >>> changed_options("model: {sparsity: 0.8}", "model: {sparsity: 0.9}")
+        >>> changed_options({"model": {"sparsity": 0.8}}, {"model": {"sparsity": 0.9}, "resume": True})
         ['model.sparsity: 0.8 there, 0.9 here']
     """
-    there, here = options_of(stored), options_of(config)
+    there, here = lasting(stored), lasting(options)
     return [
         f"{key}: {there.get(key)} there, {here.get(key)} here"
         for key in sorted(there.keys() | here.keys())
@@ -157,7 +160,16 @@ def options_of(config: str) -> dict[str, Any]:
         >>> options_of("{model: {sparsity: 0.8}, output: here}")
         {'model.sparsity': 0.8}
     """
-    return {key: value for key, value in flatten(yaml.safe_load(config) or {}).items() if key not in VOLATILE}
+    return lasting(yaml.safe_load(config) or {})
+
+
+def lasting(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that say what a run computes, by their dotted keys.
+
+    Args:
+        options: All of them.
+    """
+    return {key: value for key, value in flatten(options).items() if key not in VOLATILE}
 
 
 def flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
