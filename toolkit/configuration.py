@@ -25,7 +25,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from toolkit.catalogue import recipe_class, recipe_file, summary
 from toolkit.class_paths import lightning_classes_only, refused_class
-from toolkit.run_folder import flatten, show
+from toolkit.run_folder import flatten, is_first_process, show
 from toolkit.yaml_options import LOADER, read_options
 
 BUILT = {"model", "data", "trainer", "name", "config"}  # Fields of a recipe that are built, not given as options.
@@ -388,7 +388,8 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("interrupted; the same command with resume=true continues", file=sys.stderr)
+        if is_first_process():
+            print("interrupted; the same command with resume=true continues", file=sys.stderr)
         raise SystemExit(130) from None
     except (
         ValueError,
