@@ -13,9 +13,11 @@ from toolkit.comparison.measure import measure, with_times
 from toolkit.comparison.methods import BASELINE, Budget, Method
 from toolkit.comparison.results import Results
 from toolkit.comparison.running import run_cells
-from toolkit.configuration import command_line
 from toolkit.evaluation.costs import Timing
-from toolkit.run_folder import LOCKS, digest, lock, write_text
+from toolkit.files.writing import write_text
+from toolkit.options.command_line import command_line
+from toolkit.options.values import digest
+from toolkit.runs.folder import LOCKS, lock
 from toolkit.tasks import Task
 
 STORED = "compare.yaml"

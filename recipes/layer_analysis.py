@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from toolkit.analyses import profile
 from toolkit.modules.layer_analysis import LayerAnalysis
 from toolkit.recipe import Recipe
+from toolkit.runs.analyses import profile
 from toolkit.statistics.profile import LayerProfile
 
 

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from toolkit.analyses import profile
+from toolkit.console import show
 from toolkit.evaluation.report import Report
 from toolkit.modules.layer_dropping import LayerDropping
 from toolkit.recipe import CompressionRecipe
-from toolkit.run_folder import show
+from toolkit.runs.analyses import profile
 
 
 @dataclass(kw_only=True)

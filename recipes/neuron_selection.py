@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from toolkit.console import show
 from toolkit.evaluation.report import Report
 from toolkit.modules.neuron_selection import NeuronSelection, stages_table
 from toolkit.recipe import CompressionRecipe
-from toolkit.run_folder import show
 
 
 @dataclass(kw_only=True)

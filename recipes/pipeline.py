@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.catalogue import recipe_class
-from toolkit.configuration import resolve
 from toolkit.evaluation import costs
 from toolkit.evaluation.costs import Timing
 from toolkit.evaluation.report import Report, Row
+from toolkit.files.writing import replacing, write_text
 from toolkit.models import storage
+from toolkit.options.command_line import resolve
+from toolkit.options.values import fingerprint
 from toolkit.recipe import CompressionRecipe, load
-from toolkit.run_folder import check_folder, fingerprint, lock, write_text
+from toolkit.runs.folder import check_folder, lock
 
 SEVERAL = ("proximal_transfer", "quickstart")  # Recipes that make more than one network to go on with.
 
@@ -110,11 +112,8 @@ class PipelineRecipe:
         if self.timing.seconds:
             times = costs.timed([storage.load(folder / "model") for folder in folders], self.timing)
             report = Report(tuple(replace(row, latency_ms=time) for row, time in zip(rows, times, strict=True)))
-        beside = output / ".model"
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.copytree(folders[-1] / "model", beside)
-        shutil.rmtree(output / "model", ignore_errors=True)
-        beside.rename(output / "model")
+        with replacing(output / "model") as staged:
+            shutil.copytree(folders[-1] / "model", staged)
         report.write(output)
         return report
 

@@ -8,7 +8,6 @@ import torch
 
 from toolkit.data.tokenization import fingerprint
 from toolkit.evaluation.report import Report
-from toolkit.experiment import Experiment
 from toolkit.models.encoder import load_masked_lm, load_tokenizer, prunable_weights
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.held_zeros import HeldZeros
@@ -17,6 +16,7 @@ from toolkit.modules.proximal_pruning import ProximalPruning
 from toolkit.pruning import masks
 from toolkit.pruning.patterns import Blocks, Grouped, Pattern, prune_pattern
 from toolkit.recipe import CompressionRecipe
+from toolkit.runs.experiment import Experiment
 
 COMMAND = "python -m toolkit.run recipe={}_pretraining data.files=[TEXT] model.sparsity={} output=FOLDER"
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from toolkit.analyses import analyse_redundancy
 from toolkit.modules.redundancy_analysis import AnalysedNetwork
 from toolkit.probing.analysis import RedundancyAnalysis
 from toolkit.recipe import Recipe
+from toolkit.runs.analyses import analyse_redundancy
 
 
 @dataclass(kw_only=True)

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from toolkit.configuration import RecipeCLI, given, has_module, user_errors
-from toolkit.yaml_options import read_options
+from toolkit.console import user_errors
+from toolkit.options.command_line import RecipeCLI, has_module
+from toolkit.options.words import given
+from toolkit.options.yaml_options import read_options
 
 
 def named_recipe(args: Sequence[str]) -> str:

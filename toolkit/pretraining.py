@@ -6,9 +6,9 @@ from functools import partial
 from toolkit.data import Text
 from toolkit.evaluation.masked_lm import judge_masked_lm
 from toolkit.evaluation.report import Report, Row
-from toolkit.experiment import Experiment
 from toolkit.modules.masked_lm import MaskedLanguageModelling
 from toolkit.recipe import Recipe
+from toolkit.runs.experiment import Experiment
 
 
 @dataclass(kw_only=True)

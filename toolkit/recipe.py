@@ -7,15 +7,16 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 
-from toolkit.configuration import as_options, command_line
 from toolkit.data import TaskData
 from toolkit.evaluation.costs import Timing
 from toolkit.evaluation.report import Report, Row
-from toolkit.experiment import Experiment
 from toolkit.models.sparse_storage import Saving
 from toolkit.modules.fine_tuning import FineTuning
-from toolkit.run_folder import fingerprint
-from toolkit.training_stage import TrainerFactory
+from toolkit.options.command_line import command_line
+from toolkit.options.values import fingerprint
+from toolkit.options.words import as_options
+from toolkit.runs.experiment import Experiment
+from toolkit.runs.training_stage import TrainerFactory
 
 
 def load(name: str, **overrides: Any) -> "Recipe":

@@ -60,7 +60,8 @@ def main(words: Sequence[str] | None = None) -> None:
         raise SystemExit(1) from error
 
     try:
-        from toolkit.configuration import command_line, run_recipe, user_errors  # Seconds of imports, not for the list.
+        from toolkit.console import run_recipe, user_errors  # Seconds of imports, not for the list.
+        from toolkit.options.command_line import command_line  # Seconds of imports, not for the list.
     except KeyboardInterrupt:
         print("interrupted before anything was begun", file=sys.stderr)
         raise SystemExit(130) from None

@@ -16,7 +16,7 @@ from typing import Any
 
 from lightning import Trainer, seed_everything
 
-from toolkit.configuration import user_errors
+from toolkit.console import user_errors
 from toolkit.data import TaskData
 from toolkit.evaluation.judging import evaluate
 from toolkit.models.encoder import load_network

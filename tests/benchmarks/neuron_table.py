@@ -19,7 +19,7 @@ from typing import Any
 
 from lightning import Trainer, seed_everything
 
-from toolkit.configuration import user_errors
+from toolkit.console import user_errors
 from toolkit.data import TaskData
 from toolkit.evaluation import costs
 from toolkit.modules.fine_tuning import FineTuning

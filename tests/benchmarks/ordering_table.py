@@ -26,7 +26,7 @@ from torch import Tensor
 
 from tests.benchmarks.neurox_selection import PROBE
 from tests.benchmarks.recording import Measure, Table, record
-from toolkit.configuration import user_errors
+from toolkit.console import user_errors
 from toolkit.data import TaskData
 from toolkit.models.encoder import load_network
 from toolkit.probing.linear import named_score, probe_score, search_penalty

@@ -21,7 +21,7 @@ from lightning import Callback, Trainer, seed_everything
 
 from tests.benchmarks.pruning_callbacks import TorchPruning, gradually, lightning_pruning, once, targets
 from tests.benchmarks.recording import Measure, Table, record
-from toolkit.configuration import user_errors
+from toolkit.console import user_errors
 from toolkit.data import TaskData
 from toolkit.evaluation.judging import evaluate
 from toolkit.models.encoder import prunable_weights

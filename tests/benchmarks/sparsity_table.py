@@ -12,7 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from toolkit.configuration import user_errors
+from toolkit.console import user_errors
 from toolkit.evaluation.report import Report, Row
 from toolkit.recipe import load
 

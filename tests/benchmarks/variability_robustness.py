@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from toolkit.configuration import user_errors
+from toolkit.console import user_errors
 from toolkit.data import TaskData
 from toolkit.models.encoder import load_network
 from toolkit.statistics.features import Features, extract_features

@@ -14,7 +14,7 @@ from toolkit.comparison.engine import Engine, Submit
 from toolkit.comparison.grid import Cell
 from toolkit.comparison.running import run_cells
 from toolkit.evaluation.report import Report
-from toolkit.stored_networks import predictions_file
+from toolkit.runs.stored_networks import predictions_file
 
 
 def finish(folder: Path) -> None:

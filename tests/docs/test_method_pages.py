@@ -8,7 +8,7 @@ import pytest
 
 from tests.docs.pages import BLOCK, DOCS
 from toolkit.catalogue import recipe_names
-from toolkit.configuration import PlainCLI, Resolving, has_module
+from toolkit.options.command_line import PlainCLI, Resolving, has_module
 
 SECTIONS = ("The idea", "Recipe", "In a real run", "Cost", "When to use it, and when not", "What is the paper")
 METHODS = sorted((DOCS / "methods").glob("*.md"))

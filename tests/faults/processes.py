@@ -23,7 +23,7 @@ def start(words: Sequence[str], folder: Path, **environment: str) -> ForkServerP
         folder: Of the run; what it prints goes into a file beside it.
         environment: Further variables of the process.
     """
-    _FORKS.set_forkserver_preload(["toolkit.configuration", "toolkit.recipe", "torch", "datasets"])
+    _FORKS.set_forkserver_preload(["toolkit.options.command_line", "toolkit.recipe", "torch", "datasets"])
     process = _FORKS.Process(target=run_here, args=([*words, f"output={folder}"], folder, environment))
     process.start()
     return process

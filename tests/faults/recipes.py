@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from transformers import BertConfig, BertForPreTraining, PreTrainedTokenizerFast
 
-from toolkit.configuration import as_options
+from toolkit.options.words import as_options
 
 DATA: dict[str, Any] = {"size": 160, "limit_eval": 30, "batch_size": 16, "max_length": 32}
 TRAINER: dict[str, Any] = {

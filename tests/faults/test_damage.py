@@ -11,10 +11,10 @@ from lightning import Trainer
 
 from tests.faults.recipes import results
 from toolkit import run
-from toolkit.configuration import as_options
 from toolkit.data import TaskData
 from toolkit.models.encoder import load_network
 from toolkit.modules.fine_tuning import FineTuning
+from toolkit.options.words import as_options
 from toolkit.recipe import load
 from toolkit.statistics.features import extract_features
 from toolkit.statistics.variability import ClassVariability

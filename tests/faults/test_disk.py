@@ -1,6 +1,5 @@
 """Disks that are full or for reading only: one clear error, nothing half-done, and a run that continues."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from tests.faults.conftest import Mount
 from tests.faults.recipes import results
 from toolkit import run
-from toolkit.configuration import as_options
+from toolkit.options.words import as_options
 from toolkit.recipe import load
 
 
@@ -95,12 +94,12 @@ def test_a_file_in_the_way_is_named(output: str, small: dict[str, Any], capsys: 
 
 def test_what_a_killed_process_left_half_written_is_swept_away(small: dict[str, Any]) -> None:
     """Also where nothing else is there yet: the folder is still nobody's."""
-    pid = 2**22 + os.getpid()  # No process has such a number.
-    Path("run").mkdir()
-    Path(f"run/.config.yaml.{pid}").write_text("recipe: fine_tu")
+    Path("run/.config.yaml-1a2b3c4d").mkdir(parents=True)
+    Path("run/.config.yaml-1a2b3c4d/config.yaml").write_text("recipe: fine_tu")
     load("fine_tuning", **small).run()
     whole = results(Path("run"))
-    Path("run/predictions", f".fine_tuning.safetensors.{pid}").write_bytes(b"half")
+    Path("run/predictions/.fine_tuning.safetensors-_bc_efgh").mkdir()
+    Path("run/predictions/.fine_tuning.safetensors-_bc_efgh/fine_tuning.safetensors").write_bytes(b"half")
     shutil.copytree("run/model", "run/.model-1a2b3c4d/model")
     load("fine_tuning", **small | {"resume": True}).run()
     assert results(Path("run")) == whole

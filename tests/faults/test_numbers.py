@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from toolkit import run
-from toolkit.configuration import as_options
+from toolkit.options.words import as_options
 from toolkit.recipe import load
 
 WEIGHT = "bert.encoder.layer.1.output.dense.weight"

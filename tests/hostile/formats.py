@@ -15,24 +15,24 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from tests.hostile.mutations import Mutate, in_bytes, in_header, in_json, in_lines
 from toolkit.comparison.results import Failure, Outcome, Results
-from toolkit.configuration import command_line, resolve
 from toolkit.data.glue import read_tsv
 from toolkit.data.tagging import read_conll, read_conllu
 from toolkit.data.text_sources import file_texts
 from toolkit.evaluation.predictions import Judgement, Predictions
 from toolkit.evaluation.report import Report, Row
+from toolkit.files.sealed import save_sealed
 from toolkit.models import storage
 from toolkit.models.neuron_config import NeuronSelectionConfig
 from toolkit.models.neuron_model import NeuronSelectionForSequenceClassification
 from toolkit.models.pretrained import load_tokenizer
 from toolkit.models.sparse_storage import SPARSE_FILE, read_sparse, write_sparse
+from toolkit.options.command_line import command_line, resolve
 from toolkit.probing.analysis import ClassNeurons, Cut, MinimalSet, RedundancyAnalysis, Windows
-from toolkit.sealed_files import save_sealed
+from toolkit.runs.training_stage import SealedCheckpoints
 from toolkit.statistics.features import Features
 from toolkit.statistics.profile import LayerProfile
 from toolkit.statistics.resume import load_state, save_state
 from toolkit.tasks import TASKS
-from toolkit.training_stage import SealedCheckpoints
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from toolkit.models import storage
 from toolkit.models.encoder import load_network, load_tokenizer
 from toolkit.models.neuron_config import NeuronSelectionConfig
 from toolkit.models.sparse_storage import SPARSE_FILE, read_sparse, write_sparse
+from toolkit.runs.training_stage import SealedCheckpoints
 from toolkit.statistics.features import Features
 from toolkit.tasks import TASKS
-from toolkit.training_stage import SealedCheckpoints
 
 SMALL = {"vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12,
          "max_position_embeddings": 16}  # fmt: skip
@@ -84,7 +84,7 @@ def test_checkpoints_are_read_without_their_code(
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Evil()}, "plain.ckpt", _use_new_zipfile_serialization=archive)
     content = Path("plain.ckpt").read_bytes()
-    from toolkit.sealed_files import save_sealed
+    from toolkit.files.sealed import save_sealed
 
     save_sealed({}, Path("sealed.ckpt"))  # The checksum says that a file is whole, not whom it is from.
     import hashlib

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from toolkit import cli, run
-from toolkit.configuration import Resolving, command_line
+from toolkit.options.command_line import Resolving, command_line
 from toolkit.recipe import load
 
 MARK = "EXECUTED"
@@ -24,7 +24,7 @@ PATHS: dict[str, dict[str, Any]] = {
     "builtins.eval": {"source": f"open({MARK!r}, 'w')"},
     "lightning.pytorch.callbacks.LambdaCallback": {"setup": "os.system"},
     "lightning.pytorch.callbacks.model_checkpoint.os.system": {"command": f"touch {MARK}"},
-    "toolkit.run_folder.os.system": {"command": f"touch {MARK}"},
+    "toolkit.runs.folder.os.system": {"command": f"touch {MARK}"},
     "toolkit.data.Text": {"files": ["x"]},
     "evil.Evil": {},
 }

@@ -13,11 +13,11 @@ from transformers import AutoTokenizer
 
 from toolkit import run
 from toolkit.comparison.results import Results
-from toolkit.configuration import as_options
 from toolkit.evaluation import compare, cost, evaluate
 from toolkit.evaluation.costs import Timing
 from toolkit.evaluation.predictions import Judgement
 from toolkit.models import storage
+from toolkit.options.words import as_options
 from toolkit.recipe import load
 
 pytestmark = pytest.mark.slow

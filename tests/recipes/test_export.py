@@ -9,9 +9,9 @@ import torch
 
 from toolkit import cli, run
 from toolkit.catalogue import recipe_file
-from toolkit.configuration import as_options
 from toolkit.models import onnx_network
 from toolkit.models.onnx_network import OnnxNetwork
+from toolkit.options.words import as_options
 from toolkit.recipe import load
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from toolkit import run
-from toolkit.configuration import as_options
 from toolkit.evaluation.report import Report
 from toolkit.models import storage
 from toolkit.models.encoder import prunable_weights, transformer_blocks
 from toolkit.modules.fine_tuning import FineTuning
+from toolkit.options.words import as_options
 from toolkit.recipe import load
 
 

@@ -14,11 +14,11 @@ from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassificatio
 import toolkit
 from toolkit import cli, run
 from toolkit.catalogue import recipe_file
-from toolkit.configuration import as_options
 from toolkit.evaluation.masked_lm import judge_masked_lm
 from toolkit.evaluation.report import Report
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.masked_lm import ProximalPretraining
+from toolkit.options.words import as_options
 from toolkit.recipe import load
 
 FRESH = """

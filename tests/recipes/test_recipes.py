@@ -14,10 +14,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import toolkit
 from toolkit import analyses, cli, run
 from toolkit.catalogue import recipe_class, recipe_file, recipe_names
-from toolkit.configuration import as_options, nearest, supported_precision
 from toolkit.evaluation.report import Report
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.proximal_pruning import ProximalPruning
+from toolkit.options.messages import nearest
+from toolkit.options.precision import supported_precision
+from toolkit.options.words import as_options
 from toolkit.probing.analysis import RedundancyAnalysis
 from toolkit.recipe import load
 from toolkit.statistics.profile import LayerProfile

@@ -18,8 +18,8 @@ from toolkit.comparison.outcomes import Failure, Outcome
 from toolkit.evaluation.predictions import Judgement
 from toolkit.evaluation.report import Report
 from toolkit.evaluation.row import Row
-from toolkit.run_folder import write_text
-from toolkit.stored_networks import predictions_file
+from toolkit.files.writing import write_text
+from toolkit.runs.stored_networks import predictions_file
 
 
 class Store:

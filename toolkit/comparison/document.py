@@ -27,7 +27,7 @@ from toolkit.comparison.summary import Average, Score, Summary
 from toolkit.comparison.table import as_csv, as_markdown
 from toolkit.comparison.testing import MethodTest
 from toolkit.evaluation.row import Row
-from toolkit.run_folder import write_text
+from toolkit.files.writing import write_text
 
 if TYPE_CHECKING:
     from toolkit.comparison.results import Results

@@ -14,9 +14,9 @@ import yaml
 from toolkit import __version__
 from toolkit.catalogue import recipe_class
 from toolkit.comparison.methods import BASELINE, Budget, Method
-from toolkit.configuration import resolve
 from toolkit.data import TaskData
-from toolkit.run_folder import digest, options_of
+from toolkit.options.command_line import resolve
+from toolkit.options.values import digest, options_of
 from toolkit.tasks import Task
 
 _OF_A_NETWORK = r"\.(safetensors|bin|txt|model)$|(config|tokenizer|vocab|_map).*\.json$"  # files that make one

@@ -14,7 +14,6 @@ from transformers import PreTrainedModel
 from toolkit.comparison.costs import COSTS, costs_of, written
 from toolkit.comparison.outcomes import Outcome
 from toolkit.comparison.results import Results
-from toolkit.configuration import nearest
 from toolkit.data import TaskData
 from toolkit.evaluation import costs
 from toolkit.evaluation.costs import Latency, Timing
@@ -24,6 +23,7 @@ from toolkit.evaluation.row import Row
 from toolkit.models import storage
 from toolkit.models.encoder import load_network, max_positions, prunable_weights, transformer_blocks
 from toolkit.models.heads import label_rows, order_rows, output_layer
+from toolkit.options.messages import nearest
 from toolkit.pruning.masks import sparsity
 from toolkit.tasks import Task
 

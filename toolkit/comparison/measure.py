@@ -15,8 +15,9 @@ from toolkit.comparison.grid import Cell
 from toolkit.comparison.outcomes import Outcome
 from toolkit.evaluation import costs
 from toolkit.evaluation.costs import Latency, Timing
+from toolkit.files.writing import write_text
 from toolkit.models import storage
-from toolkit.run_folder import digest, write_text
+from toolkit.options.values import digest
 
 
 def measure(

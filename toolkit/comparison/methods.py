@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 from toolkit.catalogue import recipe_class, recipe_names
 from toolkit.data import TaskData
 from toolkit.evaluation.report import Report
-from toolkit.run_folder import flatten
+from toolkit.options.values import flatten
 
 BASELINE = "fine_tuning"
 _GIVEN = ("data.task", "seed_everything", "output", "resume", "recipe", "timing")  # by the grid, to every run

@@ -33,7 +33,8 @@ def follow_parent(seconds: float = 1.0) -> None:
 def main(folder: Path) -> None:
     """Run the cell's recipe, or go on with it."""
     follow_parent()
-    from toolkit.configuration import RecipeCLI, user_errors  # Seconds of imports, in which the parent may end.
+    from toolkit.console import user_errors  # Seconds of imports, in which the parent may end.
+    from toolkit.options.command_line import RecipeCLI  # Seconds of imports, in which the parent may end.
 
     with user_errors():
         recipe = (folder / "recipe").read_text(encoding="utf-8").strip()

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 
 from toolkit.evaluation.costs import Latency, Timing, timed
 from toolkit.evaluation.mode import evaluation_mode
+from toolkit.files.writing import write_text
 from toolkit.models.export import Exported
 from toolkit.models.onnx_network import OnnxNetwork
-from toolkit.run_folder import write_text
 
 
 def onnx_latencies(network: PreTrainedModel, folder: str | Path, timing: Timing = Timing()) -> tuple[Latency, Latency]:

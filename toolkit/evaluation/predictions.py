@@ -1,7 +1,6 @@
 """What a network says about the sets that a task is judged on: kept, so that it can be scored and compared later."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from toolkit.files.writing import replacing
 from toolkit.metrics import Scored, task_metrics
 from toolkit.tasks import METRICS, Kind, Task
 
@@ -84,16 +84,14 @@ class Judgement:
         Args:
             file: Its path; the folder is made if need be.
         """
-        file.parent.mkdir(parents=True, exist_ok=True)
         tensors = {
             f"{name}.{part}": getattr(predictions, part).contiguous()
             for name, predictions in self.sets.items()
             for part in _TENSORS
         }
         about = {"name": self.name, "kind": self.kind, "metrics": self.metrics, "labels": self.labels}
-        beside = file.with_name(f".{file.name}.{os.getpid()}")
-        save_file(tensors, beside, {"schema": _SCHEMA, "judgement": json.dumps({**about, "sets": list(self.sets)})})
-        beside.replace(file)
+        with replacing(file) as staged:
+            save_file(tensors, staged, {"schema": _SCHEMA, "judgement": json.dumps({**about, "sets": list(self.sets)})})
 
     @classmethod
     def read(cls, file: str | Path) -> "Judgement":

@@ -1,8 +1,6 @@
 """The report of a run: the dense network beside the compressed ones, on screen, in Markdown and in JSON."""
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from rich.text import Text
 
 from toolkit.evaluation.row import Row
 from toolkit.evaluation.side_by_side import SideBySide, side_by_side
+from toolkit.files.writing import write_text
 
 __all__ = ["Report", "Row"]
 
@@ -74,8 +73,8 @@ class Report:
         """
         Path(folder).mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        _replace(Path(folder) / "report.json", f"{text}\n")
-        _replace(Path(folder) / "report.md", self.to_markdown())
+        write_text(Path(folder) / "report.json", f"{text}\n")
+        write_text(Path(folder) / "report.md", self.to_markdown())
 
     @classmethod
     def read(cls, path: str | Path) -> "Report":
@@ -111,11 +110,3 @@ class Report:
         for row in self.rows:
             groups.setdefault((row.task, row.seed), []).append(row)
         return [side_by_side(rows) for rows in groups.values()]
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file beside and rename it, so that readers see the old one or the new one."""
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}-") as beside:
-        staged = Path(beside) / file.name
-        staged.write_text(text, encoding="utf-8")
-        os.replace(staged, file)

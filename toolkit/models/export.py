@@ -6,7 +6,6 @@ architecture below, where the newer one took a minute for the first, and the out
 
 import copy
 import inspect
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from toolkit.files.writing import replacing
 from toolkit.models.encoder import load_tokenizer, max_positions
 from toolkit.models.neuron_model import NeuronSelectionForSequenceClassification
 from toolkit.models.onnx_network import ONNX_FILE, OnnxNetwork, require_onnx
@@ -172,9 +172,7 @@ def export_onnx(
     tags = type(network).__name__.endswith("ForTokenClassification")
     axes["logits"] = {0: "batch", 1: "length"} if tags else {0: "batch"}
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
-        staged = Path(beside) / folder.name
+    with replacing(folder) as staged:
         with quiet(hide_bars=True):
             judged.config.save_pretrained(staged)
             tokenizer.save_pretrained(staged)
@@ -196,7 +194,6 @@ def export_onnx(
             judged, lambda batch: computed(**batch)["logits"], batches, tokenizer, tolerance, str(folder)
         )
         size = file.stat().st_size
-        staged.rename(folder)  # an empty folder is replaced
     return Exported(
         file=folder / ONNX_FILE,
         size=size,
@@ -246,8 +243,7 @@ def export_program(
     network, tokenizer = _loaded(network, tokenizer)
     judged, batches = _prepared(network, tokenizer, examples, tolerance)
     names = tuple(batches[0])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.stem}-") as beside, _quietly(), torch.no_grad():
+    with replacing(file) as staged, _quietly(), torch.no_grad():
         try:
             program = torch.export.export(
                 _Logits(judged, names),
@@ -260,13 +256,11 @@ def export_program(
                 f"torch.export cannot export {type(network).__name__} ({_model_type(network)}): "
                 f"{str(error).strip().partition(chr(10))[0]} Use export_onnx."
             ) from error
-        staged = Path(beside) / file.name
         torch.export.save(program, staged)
         computed = torch.export.load(staged).module()
         shapes, difference = _compare(
             judged, lambda batch: computed(*batch.values()), batches, tokenizer, tolerance, str(file)
         )
-        staged.rename(file)
     return program, Exported(
         file=file,
         size=file.stat().st_size,

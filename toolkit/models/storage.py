@@ -13,9 +13,7 @@ Networks of selected neurons have an architecture of the toolkit's own: `transfo
 import json
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +35,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from toolkit.files.writing import replacing
 from toolkit.models.encoder import load_with_head
 from toolkit.models.folder_checks import check_link, check_size
 from toolkit.models.neuron_config import NeuronSelectionConfig
@@ -118,7 +117,8 @@ def save(
             for the network.
         RuntimeError: If what was loaded back differs from the network.
     """
-    with _beside(folder, overwrite=overwrite) as staged:
+    _check_place(folder, overwrite=overwrite)
+    with replacing(folder) as staged:
         for name, weight in network.named_parameters():
             if not torch.isfinite(weight).all():
                 raise ValueError(f"Weight {name} has NaN or infinite entries; the network is not stored in {folder}.")
@@ -212,7 +212,8 @@ def sparsify(folder: str | Path, target: str | Path, *, dtype: Precision = "floa
 
 def _convert(folder: Path, target: Path, *, sparse: bool, dtype: Precision) -> None:
     """Copy a folder with its weights in another form."""
-    with _beside(target, overwrite=False) as staged:
+    _check_place(target, overwrite=False)
+    with replacing(target) as staged:
         network = load(folder)
         staged.mkdir()
         for file in folder.iterdir():
@@ -251,18 +252,10 @@ def _rewrite(folder: Path, *, sparse: bool, dtype: Precision) -> None:
         (folder / "config.json").write_text(f"{text}\n", encoding="utf-8")
 
 
-@contextmanager
-def _beside(folder: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a path to write to, and rename it to `folder` if nothing was raised."""
+def _check_place(folder: Path, *, overwrite: bool) -> None:
+    """Refuse to write over a file, or over a folder that holds something, unless it may be replaced."""
     if folder.exists() and not (folder.is_dir() and (overwrite or not any(folder.iterdir()))):
         raise FileExistsError(f"{folder} is not empty; choose another folder, or delete it.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
-        staged = Path(beside) / folder.name
-        yield staged
-        if folder.exists():
-            folder.rename(Path(beside) / "replaced")
-        staged.rename(folder)
 
 
 def _load_sparse(folder: Path, head: Any, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Group
 
+from toolkit.files.writing import write_text
 from toolkit.probing.tables import as_rich
 
 _SCHEMA = 1
@@ -152,11 +153,9 @@ class RedundancyAnalysis:
         return f"{layer}:{dimension}"
 
     def write(self, file: Path) -> None:
-        """Write the analysis as JSON, beside its place and renamed; numbers that are not finite become null."""
+        """Write the analysis as JSON, as a whole or not at all; numbers that are not finite become null."""
         content = json.dumps({"schema": _SCHEMA, **_plain(asdict(self))}, indent=1, allow_nan=False)
-        beside = file.with_name(f".{file.name}")
-        beside.write_text(f"{content}\n", encoding="utf-8")
-        beside.replace(file)
+        write_text(file, f"{content}\n")
 
     @classmethod
     def read(cls, file: Path) -> "RedundancyAnalysis":

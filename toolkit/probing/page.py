@@ -4,6 +4,7 @@ from base64 import b64encode
 from html import escape
 from pathlib import Path
 
+from toolkit.files.writing import write_text
 from toolkit.probing.analysis import RedundancyAnalysis
 from toolkit.probing.tables import Section, sections, summary, title
 
@@ -20,7 +21,7 @@ img { max-width: 100%; height: auto; display: block; margin: 1rem 0; }
 
 
 def write_page(analysis: RedundancyAnalysis, folder: Path) -> Path:
-    """Write ``analysis.html``, beside its place and renamed, with the figures that are in the folder.
+    """Write ``analysis.html`` with the figures that are in the folder.
 
     Args:
         analysis: What the page holds.
@@ -29,9 +30,9 @@ def write_page(analysis: RedundancyAnalysis, folder: Path) -> Path:
     Returns:
         The page.
     """
-    beside = folder / ".analysis.html"
-    beside.write_text(page(analysis, folder), encoding="utf-8")
-    return beside.replace(folder / "analysis.html")
+    file = folder / "analysis.html"
+    write_text(file, page(analysis, folder))
+    return file
 
 
 def page(analysis: RedundancyAnalysis, folder: Path) -> str:

@@ -33,8 +33,8 @@ from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
 from toolkit.data.tokenization import IGNORED
+from toolkit.files.sealed import is_sealed
 from toolkit.models.pooling import Pooling
-from toolkit.sealed_files import is_sealed
 from toolkit.statistics.collect import SAVE_EVERY, collect, hold_total
 from toolkit.statistics.hidden_states import HiddenBatch, Precision, Statistic, Words, word_starts
 from toolkit.statistics.resume import load_state, network_fingerprint, save_state, statistics_fingerprint

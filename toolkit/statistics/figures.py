@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from toolkit.files.writing import replacing
 from toolkit.statistics.profile import LayerProfile
 
 
@@ -142,7 +143,7 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     """
     files = []
     for name, figure in figures.items():
-        beside = folder / f".{name}.png"
-        figure.savefig(beside, dpi=150)
-        files.append(beside.replace(folder / f"{name}.png"))
+        files.append(folder / f"{name}.png")
+        with replacing(files[-1]) as staged:
+            figure.savefig(staged, dpi=150)
     return files

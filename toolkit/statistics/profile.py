@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
+from toolkit.files.writing import write_text
 from toolkit.models.pooling import Pooling
 from toolkit.probing.layers import layer_scores
 from toolkit.probing.linear import named_score
@@ -99,11 +100,9 @@ class LayerProfile:
         return len(self.influence)
 
     def write(self, file: Path) -> None:
-        """Write the profile as JSON, beside its place and renamed; numbers that are not finite become null."""
+        """Write the profile as JSON, as a whole or not at all; numbers that are not finite become null."""
         content = json.dumps({"schema": _SCHEMA, **_plain(asdict(self))}, indent=1, allow_nan=False)
-        beside = file.with_name(f".{file.name}")
-        beside.write_text(f"{content}\n", encoding="utf-8")
-        beside.replace(file)
+        write_text(file, f"{content}\n")
 
     @classmethod
     def read(cls, file: Path) -> "LayerProfile":

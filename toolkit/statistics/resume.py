@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from transformers import PreTrainedModel
 
 from toolkit.data.cache import digest
-from toolkit.sealed_files import is_sealed, save_sealed
+from toolkit.files.sealed import is_sealed, save_sealed
 from toolkit.statistics.hidden_states import Statistic
 
 # Entries of a config that do not change what the blocks compute.

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit.catalogue import recipe_file, recipe_names
-from toolkit.yaml_options import check_yaml, load_options, read_options
+from toolkit.options.yaml_options import check_yaml, load_options, read_options
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(categories=("L", "N")), max_size=5),

@@ -2,11 +2,12 @@
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
+
+from toolkit.files.writing import replacing
 
 _MARK = b"\nsha256:"  # Behind the archive that torch writes, whose readers leave alone what follows it.
 _SEAL = len(_MARK) + hashlib.sha256().digest_size
@@ -21,21 +22,15 @@ def save_sealed(content: Any, file: Path) -> None:
 
     Args:
         content: What is written.
-        file: Where; its folder is there.
+        file: Where; the folders above it are made.
 
     Raises:
         OSError: If it cannot be written, perhaps behind another error as its context; nothing is left of the attempt.
     """
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as opened:
-            hashing = _Hashing(opened)
-            torch.save(content, cast(IO[bytes], hashing))
-            opened.write(_MARK + hashing.hash.digest())
-        beside.replace(file)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with replacing(file) as staged, staged.open("wb") as opened:
+        hashing = _Hashing(opened)
+        torch.save(content, cast(IO[bytes], hashing))
+        opened.write(_MARK + hashing.hash.digest())
 
 
 def is_sealed(file: Path) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from toolkit.sealed_files import is_sealed, save_sealed
+from toolkit.files.sealed import is_sealed, save_sealed
 
 
 @pytest.fixture

@@ -1,47 +1,28 @@
 """The one configuration system behind the three doors: jsonargparse, through Lightning's command line."""
 
-import difflib
-import json
-import logging
-import os
-import re
-import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, fields, is_dataclass
-from pathlib import Path
+from dataclasses import fields
 from typing import Any, get_type_hints
 
-import torch
-import transformers
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning import LightningModule, Trainer
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_warn
 
 from toolkit.catalogue import recipe_class, recipe_file, summary
-from toolkit.class_paths import lightning_classes_only, refused_class
-from toolkit.run_folder import flatten, is_first_process, show
-from toolkit.yaml_options import LOADER, read_options
+from toolkit.console import ProgressBar, run_recipe
+from toolkit.options.checks import check_files, check_groups
+from toolkit.options.class_paths import lightning_classes_only
+from toolkit.options.messages import explain
+from toolkit.options.precision import supported_precision
+from toolkit.options.words import as_options
+from toolkit.options.yaml_options import LOADER
 
 BUILT = {"model", "data", "trainer", "name", "config"}  # Fields of a recipe that are built, not given as options.
 # A misspelt option is an error, not a guess, and so is a key that is given twice.
 STRICT: dict[str, Any] = {"allow_abbrev": False, "exit_on_error": False, "parser_mode": LOADER}
-
-# Warnings of libraries that say nothing to the user of a recipe.
-NOISE = (
-    r"(?s).*does not have many workers",  # Rows are tokenised once; collating them is cheap.
-    r"(?s).*smaller than the logging interval",
-    r"(?s).*is deprecated, use `isinstance\(treespec",
-    r"(?s).*Checkpoint directory .* exists and is not empty",
-)
-
-# How jsonargparse says that an option is unknown: on the command line, in a file, in a subcommand's file.
-UNKNOWN = r"unrecognized arguments: -*([\w.]+)|[Kk]ey \"?([\w.]+)\"? is not expected|not accept option '([\w.]+)'"
 
 
 class RecipeCLI(LightningCLI):
@@ -217,50 +198,6 @@ def command_line(name: str, args: Sequence[str]) -> RecipeCLI | PlainCLI:
     return RecipeCLI(name, args) if has_module(name) else PlainCLI(name, args)
 
 
-def given(args: Sequence[str], *keys: str) -> Iterator[tuple[str, str]]:
-    """The values that a command line gives for some keys, in its order.
-
-    Example:
-        >>> list(given(["fit", "--config", "mine.yaml", "--recipe=quickstart"], "--config", "--recipe"))
-        [('--config', 'mine.yaml'), ('--recipe', 'quickstart')]
-    """
-    for word, following in zip(args, [*args, ""][1:], strict=True):
-        key, equals, value = word.partition("=")
-        if key in keys:
-            yield key, value if equals else following
-
-
-def check_files(args: Sequence[str]) -> None:
-    """Read the files of options that a command line names, as the parser says neither file nor line of a mistake.
-
-    Raises:
-        ValueError: If one holds no plain values; the message names the file and the line.
-    """
-    for _, name in given(args, "--config"):
-        if Path(name).is_file():
-            read_options(Path(name))
-
-
-def check_groups(options: Namespace, defaults: Namespace, prefix: str = "") -> None:
-    """Refuse a group of options that is empty, such as ``budget:`` without a line below it.
-
-    Args:
-        options: As they were parsed.
-        defaults: Of the parser.
-        prefix: Of the keys.
-
-    Raises:
-        ValueError: If one is; the message names it.
-    """
-    for key, default in vars(defaults).items():
-        if isinstance(default, Namespace):
-            given = options.get(key)
-            if given is None:
-                raise ValueError(f"{prefix}{key} is empty; give options of it, or leave it out")
-            if isinstance(given, Namespace):
-                check_groups(given, default, f"{prefix}{key}.")
-
-
 def has_module(name: str) -> bool:
     """Whether a recipe has a LightningModule of its own, and does not run other recipes.
 
@@ -282,130 +219,3 @@ def resolve(name: str, **overrides: Any) -> str:
         ValueError: If there is no such recipe or option, or a value has the wrong type.
     """
     return Resolving(name, as_options(overrides)).resolved()
-
-
-def explain(name: str, message: str, parser: Any) -> str:
-    """Shorten a parser's message and name the nearest valid option.
-
-    Args:
-        name: Of the recipe.
-        message: Of the parser.
-        parser: Knows the options.
-    """
-    if refused := refused_class(message):
-        return refused
-    if empty := re.search(r'Key "([\w.]+)\.\w+" not found in namespace', message):
-        return f"{empty[1]} is empty; give options of it, or leave it out"
-    unknown = re.search(UNKNOWN, message)
-    if unknown is None:
-        return " ".join(message.split())
-    key = next(filter(None, unknown.groups()))
-    near = nearest(key, flatten(parser.get_defaults().as_dict()))
-    hint = f"; did you mean {near}?" if near else f"; see python -m toolkit.run recipe={name} --help"
-    return f"recipe {name} has no option {key}{hint}"
-
-
-def nearest(key: str, options: Mapping[str, Any]) -> str | None:
-    """The valid option that a misspelt one is nearest to.
-
-    Example:
-        >>> nearest("model.sparsty", {"model.sparsity": 0.8, "model.scope": "global"})
-        'model.sparsity'
-        >>> nearest("model.learning_rate", {"model.training.learning_rate": 1e-4, "model.sparsity": 0.8})
-        'model.training.learning_rate'
-    """
-    last = key.rsplit(".", 1)[-1]
-    for option in options:
-        if option.rsplit(".", 1)[-1] == last:
-            return option
-    return next(iter(difflib.get_close_matches(key, options, 1, cutoff=0.6)), None)
-
-
-def as_options(overrides: Mapping[str, Any]) -> list[str]:
-    """Python values as options of the command line.
-
-    Example:
-        >>> as_options({"model": {"sparsity": 0.9}, "data.task": "mrpc", "reference": None})
-        ['--model.sparsity=0.9', '--data.task=mrpc', '--reference=null']
-    """
-    options = []
-    for key, value in overrides.items():
-        if is_dataclass(value) and not isinstance(value, type):
-            options.append(f"--{key}={json.dumps(asdict(value))}")
-        elif isinstance(value, Mapping):
-            options += as_options({f"{key}.{name}": part for name, part in value.items()})
-        else:
-            try:
-                options.append(f"--{key}={value if isinstance(value, str | Path) else json.dumps(value)}")
-            except TypeError as error:
-                raise ValueError(
-                    f"{key} takes values, not objects; give {{'class_path': ..., 'init_args': {{...}}}}, "
-                    f"but got {value!r}."
-                ) from error
-    return options
-
-
-def supported_precision(precision: Any, accelerator: str = "auto") -> Any:
-    """Mixed bfloat16 where the hardware computes in it, else float32, with a warning."""
-    if precision != "bf16-mixed":
-        return precision
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        supported = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif accelerator in ("auto", "cpu"):
-        supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    else:
-        supported = True  # Lightning knows about other accelerators and says so.
-    if not supported:
-        rank_zero_warn("This hardware does not compute in bfloat16; trainer.precision=32-true replaces bf16-mixed.")
-        return "32-true"
-    return precision
-
-
-class ProgressBar(RichProgressBar):
-    """Lightning's rich progress bar, without the logger's version number."""
-
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Loss and scores, to three digits."""
-        metrics = super().get_metrics(trainer, pl_module)
-        return {name: value for name, value in metrics.items() if name != "v_num"}
-
-
-def run_recipe(recipe: Any) -> None:
-    """Run a recipe and print what it found; parts of it that failed make an exit status of 1."""
-    result = recipe.run()
-    show(result)
-    if getattr(result, "failures", ()):
-        raise SystemExit(1)
-
-
-@contextmanager
-def user_errors() -> Iterator[None]:
-    """Say what is wrong in one or two lines and exit with status 1; ``TOOLKIT_TRACEBACK=1`` shows the traceback too."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_ours)
-    transformers.utils.logging.disable_progress_bar()
-    for message in NOISE:
-        warnings.filterwarnings("ignore", message)
-    try:
-        yield
-    except KeyboardInterrupt:
-        if is_first_process():
-            print("interrupted; the same command with resume=true continues", file=sys.stderr)
-        raise SystemExit(130) from None
-    except (
-        ValueError,
-        OSError,
-        MemoryError,
-        FloatingPointError,
-        ModuleNotFoundError,
-        MisconfigurationException,
-    ) as error:
-        if os.environ.get("TOOLKIT_TRACEBACK"):
-            raise
-        message = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
-        print(f"error: {message}", file=sys.stderr)
-        raise SystemExit(1) from error
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Drop Lightning's lines about devices and its advertisements, which come with every trainer."""
-    return not re.match(r"(GPU|TPU|HPU|💡|.Trainer|Using |Loading .train_dataloader)", record.getMessage())

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from toolkit.evaluation.report import Row
 from toolkit.models import storage
 from toolkit.models.structure import Structure, block_groups, keep_structure
-from toolkit.stored_networks import model_card
+from toolkit.runs.stored_networks import model_card
 
 
 @pytest.mark.parametrize("irregular", [False, True])

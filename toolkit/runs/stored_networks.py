@@ -20,7 +20,8 @@ from toolkit.models.sparse_storage import Saving
 from toolkit.models.verification import rounded
 from toolkit.modules.divergence import check_weights
 from toolkit.pruning.masks import sparsity
-from toolkit.run_folder import is_first_process, write_text
+from toolkit.console import is_first_process
+from toolkit.files.writing import write_text
 
 Judging = Callable[[PreTrainedModel], tuple[Mapping[str, float], Mapping[str, Any]]]
 LENGTH = 128  # Tokens of the sentence that MACs are stated for, or as many as the network takes.

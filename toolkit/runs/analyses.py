@@ -6,12 +6,12 @@ from importlib.util import find_spec
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from transformers import PreTrainedModel
 
-from toolkit.experiment import Experiment
+from toolkit.runs.experiment import Experiment
 from toolkit.probing.analysis import RedundancyAnalysis
 from toolkit.probing.options import RedundancyOptions
 from toolkit.probing.page import write_page
 from toolkit.probing.redundancy import analyse_network
-from toolkit.run_folder import is_first_process
+from toolkit.console import is_first_process
 from toolkit.statistics.profile import LayerProfile, Profiling, profile_layers
 
 

@@ -33,14 +33,16 @@ from toolkit.evaluation.costs import Timing
 from toolkit.evaluation.judging import judge
 from toolkit.evaluation.metering import Meter, peak_memory, selection_cost
 from toolkit.evaluation.report import Report, Row
-from toolkit.faults import explained
+from toolkit.runs.faults import explained
 from toolkit.models import storage
 from toolkit.models.encoder import load_network, load_tokenizer, max_positions
 from toolkit.models.sparse_storage import Saving
 from toolkit.modules.fine_tuning import FineTuning
-from toolkit.run_folder import check_folder, is_first_process, lock, sweep, write_text
-from toolkit.stored_networks import Judging, measure_network, predictions_file, read_row, store_network
-from toolkit.training_stage import TrainerFactory, discard_checkpoints, fit
+from toolkit.console import is_first_process
+from toolkit.files.writing import write_text
+from toolkit.runs.folder import check_folder, lock, sweep
+from toolkit.runs.stored_networks import Judging, measure_network, predictions_file, read_row, store_network
+from toolkit.runs.training_stage import TrainerFactory, discard_checkpoints, fit
 
 
 class Written(Protocol):

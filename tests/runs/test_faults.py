@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from toolkit.faults import explained, is_full, is_memory
+from toolkit.runs.faults import explained, is_full, is_memory
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.run_folder import check_folder, lock
+from toolkit.runs.folder import check_folder, lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from toolkit.run_folder import lock
+from toolkit.runs.folder import lock
 held = lock(Path(sys.argv[1]))
 Path(sys.argv[2]).touch()
 time.sleep(600)

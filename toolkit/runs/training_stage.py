@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from toolkit.evaluation.metering import Meter
 from toolkit.modules.fine_tuning import FineTuning
-from toolkit.sealed_files import is_sealed, save_sealed
+from toolkit.files.sealed import is_sealed, save_sealed
 
 TrainerFactory = Callable[..., Trainer]
 SAVE_EVERY = timedelta(minutes=5)  # Of a long epoch; what is lost to an interruption is at most this.

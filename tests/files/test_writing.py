@@ -1,0 +1,44 @@
+"""Files and folders are there as a whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from toolkit.files.writing import left_of, replacing, write_text
+
+
+def test_a_file_replaces_the_earlier_one(tmp_path: Path) -> None:
+    file = tmp_path / "above" / "a.txt"
+    for text in ("first", "größer"):
+        write_text(file, text)
+        assert file.read_text(encoding="utf-8") == text
+        assert [path.name for path in file.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_replaces_the_earlier_one_and_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    for name in ("first", "second"):
+        with replacing(folder) as staged:
+            staged.mkdir()
+            (staged / name).touch()
+        assert [path.name for path in folder.iterdir()] == [name]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_raises_leaves_the_earlier_one(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    write_text(file, "first")
+    with pytest.raises(UnicodeEncodeError):  # A lone surrogate, which UTF-8 does not have.
+        write_text(file, "half \ud800")
+    assert file.read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", ".owner", "a-b.c", "model"])
+def test_what_is_being_written_is_told_from_what_is_whole(name: str, tmp_path: Path) -> None:
+    with replacing(tmp_path / name) as staged:
+        staged.touch()
+        assert left_of(staged.parent) == name
+        (staged.parent / "something").touch()
+        assert left_of(staged.parent) is None  # Someone else's.
+    assert left_of(tmp_path / name) is None

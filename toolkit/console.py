@@ -1,0 +1,88 @@
+"""What a run shows: its result, its progress, and its errors in a line or two; one process of several speaks."""
+
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import transformers
+from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import RichProgressBar
+from rich.console import Console
+
+# Warnings of libraries that say nothing to the user of a recipe.
+NOISE = (
+    r"(?s).*does not have many workers",  # Rows are tokenised once; collating them is cheap.
+    r"(?s).*smaller than the logging interval",
+    r"(?s).*is deprecated, use `isinstance\(treespec",
+    r"(?s).*Checkpoint directory .* exists and is not empty",
+)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the one of several that writes and prints.
+
+    Lightning's launcher, torchrun and SLURM set one of these variables before the process group exists.
+    """
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
+
+
+def show(result: Any) -> None:
+    """Print something that rich can print, in the first process only."""
+    if is_first_process():
+        Console().print(result)
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's rich progress bar, without the logger's version number."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Loss and scores, to three digits."""
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name: value for name, value in metrics.items() if name != "v_num"}
+
+
+def run_recipe(recipe: Any) -> None:
+    """Run a recipe and print what it found; parts of it that failed make an exit status of 1."""
+    result = recipe.run()
+    show(result)
+    if getattr(result, "failures", ()):
+        raise SystemExit(1)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Say what is wrong in one or two lines and exit with status 1; ``TOOLKIT_TRACEBACK=1`` shows the traceback too."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_ours)
+    transformers.utils.logging.disable_progress_bar()
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if is_first_process():
+            print("interrupted; the same command with resume=true continues", file=sys.stderr)
+        raise SystemExit(130) from None
+    except (
+        ValueError,
+        OSError,
+        MemoryError,
+        FloatingPointError,
+        ModuleNotFoundError,
+        MisconfigurationException,
+    ) as error:
+        if os.environ.get("TOOLKIT_TRACEBACK"):
+            raise
+        message = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Drop Lightning's lines about devices and its advertisements, which come with every trainer."""
+    return not re.match(r"(GPU|TPU|HPU|💡|.Trainer|Using |Loading .train_dataloader)", record.getMessage())

@@ -1,0 +1,49 @@
+"""What a parser says of a wrong option, in a line that names the right one."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from toolkit.options.class_paths import refused_class
+from toolkit.options.values import flatten
+
+# How jsonargparse says that an option is unknown: on the command line, in a file, in a subcommand's file.
+UNKNOWN = r"unrecognized arguments: -*([\w.]+)|[Kk]ey \"?([\w.]+)\"? is not expected|not accept option '([\w.]+)'"
+
+
+def explain(name: str, message: str, parser: Any) -> str:
+    """Shorten a parser's message and name the nearest valid option.
+
+    Args:
+        name: Of the recipe.
+        message: Of the parser.
+        parser: Knows the options.
+    """
+    if refused := refused_class(message):
+        return refused
+    if empty := re.search(r'Key "([\w.]+)\.\w+" not found in namespace', message):
+        return f"{empty[1]} is empty; give options of it, or leave it out"
+    unknown = re.search(UNKNOWN, message)
+    if unknown is None:
+        return " ".join(message.split())
+    key = next(filter(None, unknown.groups()))
+    near = nearest(key, flatten(parser.get_defaults().as_dict()))
+    hint = f"; did you mean {near}?" if near else f"; see python -m toolkit.run recipe={name} --help"
+    return f"recipe {name} has no option {key}{hint}"
+
+
+def nearest(key: str, options: Mapping[str, Any]) -> str | None:
+    """The valid option that a misspelt one is nearest to.
+
+    Example:
+        >>> nearest("model.sparsty", {"model.sparsity": 0.8, "model.scope": "global"})
+        'model.sparsity'
+        >>> nearest("model.learning_rate", {"model.training.learning_rate": 1e-4, "model.sparsity": 0.8})
+        'model.training.learning_rate'
+    """
+    last = key.rsplit(".", 1)[-1]
+    for option in options:
+        if option.rsplit(".", 1)[-1] == last:
+            return option
+    return next(iter(difflib.get_close_matches(key, options, 1, cutoff=0.6)), None)
