@@ -10,7 +10,9 @@ from lightning import Trainer, seed_everything
 from torch import nn
 
 from toolkit.data import TaskData
-from toolkit.modules.fine_tuning import FineTuning, Training, decay_groups, label_loss, rows_with_labels
+from toolkit.modules.fine_tuning import FineTuning
+from toolkit.modules.labels import label_loss, rows_with_labels
+from toolkit.modules.training import Training, decay_groups
 from toolkit.tasks import TASKS
 
 

@@ -13,13 +13,14 @@ from transformers import AutoModel, AutoTokenizer
 
 from toolkit.data import TaskData
 from toolkit.models.encoder import prunable_weights
-from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.held_zeros import HeldZeros
 from toolkit.modules.layer_dropping import LayerDropping
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.movement_pruning import MovementPruning
 from toolkit.modules.proximal_pruning import ProximalPruning
 from toolkit.modules.structured_pruning import StructuredPruning
+from toolkit.modules.training import Training
 from toolkit.modules.wanda_pruning import WandaPruning
 from toolkit.pruning import masks
 

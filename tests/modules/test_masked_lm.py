@@ -14,7 +14,7 @@ from toolkit.data import Text
 from toolkit.data.text import MASKED_LM
 from toolkit.models.encoder import prunable_weights
 from toolkit.modules.distillation import Distillation
-from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.masked_lm import (
     MagnitudePretraining,
     MaskedLanguageModelling,
@@ -22,6 +22,7 @@ from toolkit.modules.masked_lm import (
     set_dropout,
     tie_head,
 )
+from toolkit.modules.training import Training
 from toolkit.modules.weight_pruning import WeightPruning
 from toolkit.pruning import masks
 from toolkit.tasks import TASKS

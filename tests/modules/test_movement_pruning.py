@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from toolkit.data import TaskData
-from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.movement_pruning import MovementPruning
+from toolkit.modules.training import Training
 from toolkit.pruning import masks
 
 FAST = Training(learning_rate=2e-3)

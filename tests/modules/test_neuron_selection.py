@@ -11,8 +11,9 @@ from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
 from toolkit.evaluation.judging import evaluate, predict
-from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.neuron_selection import NeuronSelection, Selection, selection_score, stages_table
+from toolkit.modules.training import Training
 from toolkit.probing.spans import SpanScore
 from toolkit.statistics.features import Features
 from toolkit.tasks import TASKS

@@ -18,8 +18,9 @@ from toolkit.models.masked_norm import MaskedLayerNorm
 from toolkit.models.storage import load
 from toolkit.models.structure import KINDS, Structure, along, groups_of
 from toolkit.modules.distillation import Distillation
-from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.structured_pruning import StructuredPruning
+from toolkit.modules.training import Training
 from toolkit.pruning.structured import shrink_factors
 
 FAST = Training(learning_rate=2e-3)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from toolkit.data import TaskData
-from toolkit.modules.fine_tuning import Training
+from toolkit.modules.training import Training
 from toolkit.modules.wanda_pruning import WandaPruning
 from toolkit.pruning import masks
 

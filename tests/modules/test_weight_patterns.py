@@ -9,10 +9,10 @@ from lightning import Trainer
 from transformers import AutoTokenizer, GPT2Config, GPT2Model
 
 from toolkit.data import TaskData
-from toolkit.modules.fine_tuning import Training
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.movement_pruning import MovementPruning
 from toolkit.modules.proximal_pruning import ProximalPruning
+from toolkit.modules.training import Training
 from toolkit.modules.wanda_pruning import WandaPruning
 from toolkit.modules.weight_pruning import WeightPruning
 from toolkit.pruning import masks

@@ -11,10 +11,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from toolkit.data import TaskData
-from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.movement_pruning import MovementPruning
 from toolkit.modules.proximal_pruning import ProximalPruning
+from toolkit.modules.training import Training
 from toolkit.modules.wanda_pruning import WandaPruning
 from toolkit.modules.weight_pruning import WeightPruning
 from toolkit.pruning import masks

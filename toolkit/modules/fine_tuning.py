@@ -2,19 +2,17 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MetricCollection
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from toolkit.data.batching import BatchLoader
@@ -25,40 +23,10 @@ from toolkit.models.encoder import load_network, load_tokenizer, prunable_weight
 from toolkit.modules.distillation import Distillation, hidden_states_loss, logits_loss, matching_layers
 from toolkit.modules.divergence import origin
 from toolkit.modules.held_zeros import HeldZeros
+from toolkit.modules.labels import label_loss, network_inputs, rows_with_labels
+from toolkit.modules.training import Training, decay_groups
 from toolkit.pruning import masks
 from toolkit.tasks import Task
-
-IGNORED = -100  # The label of tokens that carry none, as in transformers.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How the weights are trained: AdamW, linear warm-up, linear decay to zero.
-
-    Args:
-        learning_rate: At the end of the warm-up.
-        weight_decay: Decoupled; matrices only, not biases and normalisations.
-        warmup_fraction: Share of the optimizer steps over which the learning rate rises.
-        dropout: Replaces every dropout probability of the network; null leaves them.
-        hold_zeros: Whether the weights of the transformer blocks that are exactly zero at the start stay zero: the
-            pattern of a network that was pruned before.
-    """
-
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    warmup_fraction: float = 0.1
-    dropout: float | None = None
-    hold_zeros: bool = False
-
-    def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise ValueError(f"training.learning_rate must be positive, but got {self.learning_rate}.")
-        if self.weight_decay < 0:
-            raise ValueError(f"training.weight_decay must not be negative, but got {self.weight_decay}.")
-        if not 0 <= self.warmup_fraction < 1:
-            raise ValueError(f"training.warmup_fraction must lie in [0, 1), but got {self.warmup_fraction}.")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ValueError(f"training.dropout must lie in [0, 1), but got {self.dropout}.")
 
 
 class FineTuning(LightningModule):
@@ -89,7 +57,7 @@ class FineTuning(LightningModule):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)  # A fresh head depends on the seed, not on what was built before it.
-            self.network: PreTrainedModel = load_network(network, task, dropout=training.dropout)
+            self.network: PreTrainedModel = self.load_student(network)
         self.network_name = network
         self.held = HeldZeros({})
         if training.hold_zeros:
@@ -98,11 +66,31 @@ class FineTuning(LightningModule):
             if not masks.sparsity(weights):
                 rank_zero_warn(f"training.hold_zeros holds nothing: the blocks of {network} have no zeros.")
         self.num_steps = 0  # Optimizer steps of the whole run, known once it starts.
-        self.metrics = {split: task_metrics(task, sync_on_compute=False) for split in ("dev", *task.judged)}
+        self.metrics = self.make_metrics()
         self._loader_states: list[dict[str, Any]] = []
         self._teacher: list[PreTrainedModel] = []  # In a list, it is neither trained nor put into checkpoints.
         if distillation.teacher not in (None, "reference"):
-            self._load_teacher(distillation.teacher)  # What is wrong with it is said now, not after other stages.
+            self._take_teacher(distillation.teacher)  # What is wrong with it is said now, not after other stages.
+
+    def load_student(self, name: str) -> PreTrainedModel:
+        """The network that is trained, with a head for the task.
+
+        Args:
+            name: On the hub, of a folder, or ``minilm``.
+        """
+        return load_network(name, self.task, dropout=self.training_options.dropout)
+
+    def load_teacher(self, name: str) -> PreTrainedModel:
+        """A network that was trained for the task.
+
+        Args:
+            name: On the hub, or of a folder.
+        """
+        return load_network(name, self.task, trained=True)
+
+    def make_metrics(self) -> dict[str, MetricCollection]:
+        """The task's metrics, for each set that is scored."""
+        return {split: task_metrics(self.task, sync_on_compute=False) for split in ("dev", *self.task.judged)}
 
     def results(self) -> dict[str, Any]:
         """What the training itself has to report, for the row of the report."""
@@ -117,15 +105,15 @@ class FineTuning(LightningModule):
                     "distillation.teacher=reference is the uncompressed network of a recipe's run; "
                     "outside a recipe give the folder or the name of a fine-tuned network."
                 )
-            self._load_teacher(teacher)
+            self._take_teacher(teacher)
 
-    def _load_teacher(self, name: str) -> None:
+    def _take_teacher(self, name: str) -> None:
         if fingerprint(load_tokenizer(name)) != fingerprint(load_tokenizer(self.network_name)):
             raise ValueError(
                 f"The teacher {name} has another tokenizer than {self.network_name}, so it would read other words; "
                 "give a teacher of the same family."
             )
-        self._teacher.append(load_network(name, self.task, trained=True).eval().requires_grad_(False))
+        self._teacher.append(self.load_teacher(name).eval().requires_grad_(False))
 
     def on_fit_start(self) -> None:
         """Put the teacher beside the student, and switch dropout on: transformers loads networks without.
@@ -327,47 +315,3 @@ class FineTuning(LightningModule):
         scores = self.metrics[split].compute()
         self.log_dict({f"{split}_{name}": value.float() for name, value in scores.items()}, prog_bar=True)
         self.metrics[split].reset()
-
-
-def network_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What of a batch the network reads: everything but labels and row numbers."""
-    return {name: value for name, value in batch.items() if name not in ("labels", "index")}
-
-
-def rows_with_labels(logits: Tensor, labels: Tensor, task: Task) -> tuple[Tensor, Tensor]:
-    """One row for each thing that is predicted.
-
-    Args:
-        logits: ``(B, C)``, or ``(B, T, C)`` for tagging, or ``(B, 1)`` for regression.
-        labels: ``(B,)``, or ``(B, T)`` for tagging with -100 where there is no label.
-        task: Tells which.
-
-    Returns:
-        Logits ``(N, C)`` (values ``(N,)`` for regression) in float32, and labels ``(N,)``.
-    """
-    if task.kind == "regression":
-        return logits.float().squeeze(-1), labels
-    if task.kind == "tagging":
-        labelled = labels != IGNORED
-        return logits[labelled].float(), labels[labelled]
-    return logits.float(), labels
-
-
-def label_loss(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
-    """Cross-entropy of labels, or mean squared error of values, averaged over rows.
-
-    Args:
-        logits: ``(N, C)``, or values ``(N,)`` for regression.
-        labels: ``(N,)``.
-        task: Tells which.
-    """
-    return F.mse_loss(logits, labels.float()) if task.kind == "regression" else F.cross_entropy(logits, labels)
-
-
-def decay_groups(network: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
-    """Split the weights into those that decay and those that don't: biases and normalisations, all of one dimension."""
-    trained: list[Parameter] = [weight for weight in network.parameters() if weight.requires_grad]
-    return [
-        {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": weight_decay},
-        {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
-    ]

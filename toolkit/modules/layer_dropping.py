@@ -18,7 +18,8 @@ from toolkit.evaluation import costs
 from toolkit.models.encoder import transformer_blocks
 from toolkit.models.layers import keep_layers
 from toolkit.modules.distillation import Distillation
-from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.fine_tuning import FineTuning
+from toolkit.modules.training import Training
 from toolkit.probing.layers import select_layer
 from toolkit.pruning import layers
 from toolkit.pruning.layers import LayerPlan

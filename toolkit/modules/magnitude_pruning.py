@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from toolkit.modules.distillation import Distillation
-from toolkit.modules.fine_tuning import Training
+from toolkit.modules.training import Training
 from toolkit.modules.weight_pruning import WeightPruning
 from toolkit.pruning import masks
 from toolkit.pruning.patterns import prune_pattern

@@ -1,25 +1,20 @@
 """Masked language modelling (Devlin et al. 2019, https://arxiv.org/abs/1810.04805) in place of a labelled task."""
 
-import os
 from collections.abc import Mapping
-from typing import Any
 
-import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
 from toolkit.data.text import MASKED_LM
-from toolkit.data.tokenization import fingerprint
 from toolkit.evaluation.masked_lm import MaskedTokens
-from toolkit.models.encoder import load_masked_lm, load_tokenizer, prunable_weights
+from toolkit.models.encoder import load_masked_lm
 from toolkit.modules.distillation import Distillation
-from toolkit.modules.fine_tuning import IGNORED, FineTuning, Training, network_inputs
-from toolkit.modules.held_zeros import HeldZeros
+from toolkit.modules.fine_tuning import FineTuning
+from toolkit.modules.labels import IGNORED, network_inputs
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.proximal_pruning import ProximalPruning
-from toolkit.pruning import masks
+from toolkit.modules.training import Training
 from toolkit.tasks import Task
 
 
@@ -48,35 +43,38 @@ class MaskedLanguageModelling(FineTuning):
         training: Training = Training(),
         distillation: Distillation = Distillation(),
     ) -> None:
-        # Not fine-tuning's own constructor, which loads a network with a head for labels.
-        super(FineTuning, self).__init__()
         if task.name != MASKED_LM.name:
             raise ValueError(
                 f"Pre-training predicts masked tokens of plain text (data.Text), not the task {task.name}."
             )
-        self.task = task
-        self.training_options = training
-        self.distillation = distillation
-        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)  # A fresh head depends on the seed, not on what was built before it.
-            self.network: PreTrainedModel = load_masked_lm(network)
-        tie_head(self.network)
-        if training.dropout is not None:
-            set_dropout(self.network, training.dropout)
-        self.network_name = network
-        self.held = HeldZeros({})
-        if training.hold_zeros:
-            weights = prunable_weights(self.network)
-            self.held = HeldZeros(weights, masks.zeros(weights))
-            if not masks.sparsity(weights):
-                rank_zero_warn(f"training.hold_zeros holds nothing: the blocks of {network} have no zeros.")
-        self.num_steps = 0
-        self.metrics = {"dev": MetricCollection([MaskedTokens(sync_on_compute=False)])}
-        self._loader_states: list[dict[str, Any]] = []
-        self._teacher: list[PreTrainedModel] = []
-        if distillation.teacher not in (None, "reference"):
-            self._load_teacher(distillation.teacher)
+        super().__init__(task, network, training, distillation)
+
+    def load_student(self, name: str) -> PreTrainedModel:
+        """The network that is trained, its head tied to the embeddings.
+
+        Args:
+            name: On the hub, of a folder, or ``minilm``.
+
+        Raises:
+            ValueError: If it cannot be tied.
+        """
+        network = load_masked_lm(name)
+        tie_head(network)
+        if self.training_options.dropout is not None:
+            set_dropout(network, self.training_options.dropout)
+        return network
+
+    def load_teacher(self, name: str) -> PreTrainedModel:
+        """Another masked language model.
+
+        Args:
+            name: On the hub, or of a folder.
+        """
+        return load_masked_lm(name)
+
+    def make_metrics(self) -> dict[str, MetricCollection]:
+        """How many of the masked tokens are restored, and how likely they are, on the text that is held out."""
+        return {"dev": MetricCollection([MaskedTokens(sync_on_compute=False)])}
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Mean cross-entropy of the masked tokens and, with a teacher, of its logits and hidden states.
@@ -91,14 +89,6 @@ class MaskedLanguageModelling(FineTuning):
             self.shares(batch["labels"].new_empty(0), batch["attention_mask"])  # The other processes wait for it.
             return self.network(**network_inputs(batch)).logits.float().sum() * 0.0  # type: ignore[no-any-return]
         return super().loss(batch)
-
-    def _load_teacher(self, name: str) -> None:
-        if fingerprint(load_tokenizer(name)) != fingerprint(load_tokenizer(self.network_name)):
-            raise ValueError(
-                f"The teacher {name} has another tokenizer than {self.network_name}, so it would read other words; "
-                "give a teacher of the same family."
-            )
-        self._teacher.append(load_masked_lm(name).eval().requires_grad_(False))
 
     def _score(self, batch: Mapping[str, Tensor], split: str) -> None:
         logits = self.network(**network_inputs(batch)).logits

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from toolkit.modules.distillation import Distillation
-from toolkit.modules.fine_tuning import Training
+from toolkit.modules.training import Training
 from toolkit.modules.weight_pruning import WeightPruning
 from toolkit.pruning import masks
 from toolkit.pruning.movement import movement_gradient, prune_below, score_penalty_gradient

@@ -23,7 +23,8 @@ from toolkit.evaluation.metering import selection_cost
 from toolkit.models.deployment import neuron_network
 from toolkit.models.encoder import load_network
 from toolkit.models.pooling import Pooling
-from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.fine_tuning import FineTuning
+from toolkit.modules.training import Training
 from toolkit.probing.linear import Probe, Score, named_score
 from toolkit.probing.selection import SelectedNeurons, select_neurons
 from toolkit.probing.spans import SpanScore

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from toolkit.modules.distillation import Distillation
-from toolkit.modules.fine_tuning import Training
+from toolkit.modules.training import Training
 from toolkit.modules.weight_pruning import WeightPruning, second_moment
 from toolkit.pruning import masks
 from toolkit.pruning.curvature import adam_metric

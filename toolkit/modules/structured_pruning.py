@@ -11,11 +11,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from toolkit.models.structure import KINDS, Structure, keep_structure, mask_structure, whole_structure
 from toolkit.modules.distillation import Distillation
-from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.group_importance import GroupImportance
 from toolkit.modules.held_groups import HeldGroups
 from toolkit.modules.proximal_pruning import HORIZON
 from toolkit.modules.removal_shares import check_options, shares_of_network
+from toolkit.modules.training import Training
 from toolkit.pruning.schedules import cubic_sparsity
 from toolkit.tasks import Task
 

@@ -11,8 +11,9 @@ from torch.optim import Optimizer
 from toolkit.data.batching import Collate, evaluation_loader
 from toolkit.data.task_data import TaskData
 from toolkit.modules.distillation import Distillation
-from toolkit.modules.fine_tuning import Training, network_inputs
+from toolkit.modules.labels import network_inputs
 from toolkit.modules.magnitude_pruning import MagnitudePruning
+from toolkit.modules.training import Training
 from toolkit.pruning import masks
 from toolkit.pruning.activations import input_norms, wanda_scores
 from toolkit.pruning.schedules import Schedule

@@ -12,8 +12,9 @@ from torch.optim import Optimizer
 
 from toolkit.models.encoder import prunable_weights
 from toolkit.modules.distillation import Distillation
-from toolkit.modules.fine_tuning import FineTuning, Training
+from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.held_zeros import HeldZeros
+from toolkit.modules.training import Training
 from toolkit.pruning import masks
 from toolkit.pruning.curvature import adam_metric, saliency, typical_gradient
 from toolkit.pruning.patterns import Grouped, check_pattern, parse_pattern

@@ -1,0 +1,45 @@
+"""What a network reads of a batch, which of its outputs have labels, and the loss of these."""
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from toolkit.tasks import Task
+
+IGNORED = -100  # The label of tokens that carry none, as in transformers.
+
+
+def network_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What of a batch the network reads: everything but labels and row numbers."""
+    return {name: value for name, value in batch.items() if name not in ("labels", "index")}
+
+
+def rows_with_labels(logits: Tensor, labels: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+    """One row for each thing that is predicted.
+
+    Args:
+        logits: ``(B, C)``, or ``(B, T, C)`` for tagging, or ``(B, 1)`` for regression.
+        labels: ``(B,)``, or ``(B, T)`` for tagging with -100 where there is no label.
+        task: Tells which.
+
+    Returns:
+        Logits ``(N, C)`` (values ``(N,)`` for regression) in float32, and labels ``(N,)``.
+    """
+    if task.kind == "regression":
+        return logits.float().squeeze(-1), labels
+    if task.kind == "tagging":
+        labelled = labels != IGNORED
+        return logits[labelled].float(), labels[labelled]
+    return logits.float(), labels
+
+
+def label_loss(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
+    """Cross-entropy of labels, or mean squared error of values, averaged over rows.
+
+    Args:
+        logits: ``(N, C)``, or values ``(N,)`` for regression.
+        labels: ``(N,)``.
+        task: Tells which.
+    """
+    return F.mse_loss(logits, labels.float()) if task.kind == "regression" else F.cross_entropy(logits, labels)
