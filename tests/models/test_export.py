@@ -20,7 +20,8 @@ from toolkit.evaluation.costs import Timing
 from toolkit.evaluation.export_report import ExportReport, onnx_latencies
 from toolkit.models import export, onnx_network
 from toolkit.models.deployment import neuron_network
-from toolkit.models.export import SUPPORTED, export_onnx, export_program
+from toolkit.models.export import export_onnx, export_program
+from toolkit.models.exportable import SUPPORTED
 from toolkit.models.onnx_network import OnnxNetwork
 from toolkit.models.structure import Structure, keep_structure
 from toolkit.tasks import TASKS

@@ -18,16 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import (
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
     AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
@@ -38,41 +32,11 @@ from transformers import (
 from toolkit.files.writing import replacing
 from toolkit.models.encoder import load_with_head
 from toolkit.models.folder_checks import check_link, check_size
-from toolkit.models.neuron_config import NeuronSelectionConfig
+from toolkit.models.model_card import head_of, mark, with_metadata
 from toolkit.models.pretrained import load_config, quiet, reading
 from toolkit.models.sparse_storage import SPARSE_FILE, Precision, is_sparse, read_sparse, round_weights, write_sparse
 from toolkit.models.structure_storage import network_class
 from toolkit.models.verification import compare_weights, rounded, verify
-
-# What the hub calls the job of each head.
-_HEADS: dict[Any, str] = {
-    AutoModelForSequenceClassification: "text-classification",
-    AutoModelForTokenClassification: "token-classification",
-    AutoModelForMaskedLM: "fill-mask",
-    AutoModelForCausalLM: "text-generation",
-    AutoModel: "feature-extraction",
-}
-
-_LIBRARY = "lightning-compression-toolkit"
-_LOADING = """\
-The architecture is one of `lightning-compression-toolkit`, which has to be installed: `toolkit.load("this folder")`
-loads the network, and so do the `Auto…` classes of `transformers` after `import toolkit.models.neuron_model`.
-"""
-
-_IRREGULAR = """\
-The blocks have shapes of their own, which `structure` in `config.json` lists and plain `transformers` does not know:
-`toolkit.load("this folder")` of `lightning-compression-toolkit` loads the network.
-"""
-
-_SPARSE = f"""\
-The weights are in `{SPARSE_FILE}`, where a mask stands for the zeros: `toolkit.load("this folder")` of
-`lightning-compression-toolkit` loads the network. These two lines store it with its zeros:
-
-```python
-from toolkit.models.storage import densify
-densify("this folder", "plain folder")
-```
-"""
 
 # Weights in whatever form, and the figures measured on the folder that they are in.
 _LEFT_OUT = re.compile(r"\.(safetensors|bin|h5|msgpack|onnx|pth?|ckpt)\b|^row\.json$")
@@ -122,7 +86,7 @@ def save(
         for name, weight in network.named_parameters():
             if not torch.isfinite(weight).all():
                 raise ValueError(f"Weight {name} has NaN or infinite entries; the network is not stored in {folder}.")
-        head = _head_of(network.config, type(network).__name__)
+        head = head_of(network.config, type(network).__name__)
         with quiet(hide_bars=True):
             network.save_pretrained(staged)
             tokenizer.save_pretrained(staged)
@@ -139,8 +103,8 @@ def save(
                 f"{card.rstrip()}\n\nThe weights are rounded to {dtype}. On {len(example['input_ids'])} rows of its "
                 f"data the network's outputs change by up to {difference:.3g}.\n"
             )
-        card = _with_metadata(card, head, network.config)
-        (staged / "README.md").write_text(_mark(card, network.config, sparse=sparse), encoding="utf-8")
+        card = with_metadata(card, head, network.config)
+        (staged / "README.md").write_text(mark(card, network.config, sparse=sparse), encoding="utf-8")
     return difference
 
 
@@ -160,7 +124,7 @@ def load(folder: str | Path) -> PreTrainedModel:
     if not isinstance(config.architectures, list) or not config.architectures:
         raise ValueError(f"{folder}/config.json names no architecture. Store the network with save_pretrained.")
     try:
-        head = _head_of(config, config.architectures[0])
+        head = head_of(config, config.architectures[0])
     except ValueError as error:
         raise ValueError(f"{folder}/config.json: {error}") from error
     if is_sparse(folder):
@@ -224,7 +188,7 @@ def _convert(folder: Path, target: Path, *, sparse: bool, dtype: Precision) -> N
         compare_weights(rounded(network, dtype).state_dict(), load(staged).state_dict())
         card = staged / "README.md"
         if card.is_file():
-            text = _mark(card.read_text(encoding="utf-8"), network.config, sparse=sparse)
+            text = mark(card.read_text(encoding="utf-8"), network.config, sparse=sparse)
             card.write_text(text, encoding="utf-8")
 
 
@@ -291,51 +255,6 @@ def _load_sparse(folder: Path, head: Any, config: PreTrainedConfig, dtype: torch
     network.name_or_path = str(folder)
     loaded: PreTrainedModel = network
     return loaded
-
-
-def _head_of(config: PreTrainedConfig, architecture: str) -> Any:
-    """Find the ``AutoModel…`` class that makes `architecture` from `config`."""
-    for head in _HEADS:
-        mapping = head._model_mapping
-        if type(config) in mapping and mapping[type(config)].__name__ == architecture:
-            return head
-    raise ValueError(
-        f"transformers has no AutoModel class for {architecture}; use a network with a sequence classification, "
-        "token classification, masked language model or causal language model head, or none."
-    )
-
-
-def is_own(config: PreTrainedConfig) -> bool:
-    """Whether plain `transformers` cannot load a network of this config, which is of selected neurons or irregular.
-
-    Args:
-        config: Of the network.
-    """
-    return isinstance(config, NeuronSelectionConfig) or getattr(config, "structure", None) is not None
-
-
-def _with_metadata(card: str, head: Any, config: PreTrainedConfig) -> str:
-    """Put metadata for the hub before a card, and behind it how to load what `transformers` does not know alone."""
-    selected = isinstance(config, NeuronSelectionConfig)
-    if own := is_own(config):
-        card = f"{card.rstrip()}\n\n{_LOADING if selected else _IRREGULAR}"
-    if card.startswith("---\n"):
-        return card
-    metadata = {
-        "library_name": _LIBRARY if own else "transformers",
-        "pipeline_tag": _HEADS[head],
-        "tags": ["compression", _LIBRARY, *(["neuron-selection"] if selected else [])],
-    }
-    return f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n\n{card}"
-
-
-def _mark(card: str, config: PreTrainedConfig, *, sparse: bool) -> str:
-    """Make a card say how the weights are stored, and in the hub's metadata which library reads them."""
-    card = card.replace(f"\n{_SPARSE}", "")
-    if sparse:
-        card = f"{card.rstrip()}\n\n{_SPARSE}"
-    library = _LIBRARY if sparse or is_own(config) else "transformers"
-    return re.sub(rf"(\A---\n(?:.+\n)*?library_name: )(?:transformers|{_LIBRARY})\n", rf"\g<1>{library}\n", card)
 
 
 def _loaded(network: PreTrainedModel, folder: Path, head: Any) -> PreTrainedModel:

@@ -14,6 +14,7 @@ from toolkit.data import TaskData
 from toolkit.evaluation import costs
 from toolkit.evaluation.judging import judge
 from toolkit.evaluation.report import Report, Row
+from toolkit.models.model_card import is_own
 from toolkit.models import storage
 from toolkit.models.encoder import max_positions, prunable_weights, transformer_blocks
 from toolkit.models.sparse_storage import Saving
@@ -141,7 +142,7 @@ def model_card(row: Row, network: PreTrainedModel) -> str:
     loading = f"""from transformers import {auto}, AutoTokenizer
 
 network = {auto}.from_pretrained("this folder")"""
-    if storage.is_own(network.config):
+    if is_own(network.config):
         loading = """import toolkit
 from transformers import AutoTokenizer
 
