@@ -23,6 +23,10 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "RPP, Adam's metric": ("proximal_pruning", {}),
     "RPP, Euclidean (paper)": ("proximal_pruning", {"model.metric": "euclidean", "model.interval": 1}),
 }
+WITHOUT_TEACHER = list(METHODS)
+for name in WITHOUT_TEACHER[:3]:  # The uncompressed network is the teacher.
+    recipe, overrides = METHODS[name]
+    METHODS[f"{name}, with teacher"] = (recipe, overrides | {"model.distillation.teacher": "reference"})
 
 
 def last_row(recipe: str, output: Path, overrides: dict[str, Any]) -> Row:
@@ -41,7 +45,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(DATA), choices=list(DATA))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.8, 0.9, 0.6])
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--methods", nargs="+", default=WITHOUT_TEACHER, choices=list(METHODS))
     options = parser.parse_args()
     scores: dict[tuple[str, str, float], list[float]] = defaultdict(list)
     for seed in options.seeds:

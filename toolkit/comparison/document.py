@@ -27,6 +27,7 @@ from toolkit.comparison.summary import Average, Score, Summary
 from toolkit.comparison.table import as_csv, as_markdown
 from toolkit.comparison.testing import MethodTest
 from toolkit.evaluation.row import Row
+from toolkit.files.json_files import write_json
 from toolkit.files.writing import write_text
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def write(results: Results, folder: Path) -> None:
         folder: Where to; it is made if need be.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "compare.json", json.dumps(content(results), indent=2, ensure_ascii=False, allow_nan=False))
+    write_json(folder / "compare.json", content(results))
     write_text(folder / "compare.csv", as_csv(results))
     write_text(folder / "compare.md", as_markdown(results))
     figures: list[Path] = []

@@ -15,7 +15,7 @@ from toolkit.comparison.grid import Cell
 from toolkit.comparison.outcomes import Outcome
 from toolkit.evaluation import costs
 from toolkit.evaluation.costs import Latency, Timing
-from toolkit.files.writing import write_text
+from toolkit.files.json_files import write_json
 from toolkit.models import storage
 from toolkit.options.values import digest
 
@@ -65,7 +65,7 @@ def measure(
         if throughput.seconds:
             for key, time in zip(group, costs.timed(networks, throughput), strict=True):
                 measured[key]["throughput"] = _per_second(time)
-        write_text(file, json.dumps(measured, indent=1))
+        write_json(file, measured)
         times |= measured
     return times
 

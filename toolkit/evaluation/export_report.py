@@ -1,6 +1,5 @@
 """The report of an export: onnxruntime beside PyTorch."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +9,7 @@ from transformers import PreTrainedModel
 
 from toolkit.evaluation.costs import Latency, Timing, timed
 from toolkit.evaluation.mode import evaluation_mode
-from toolkit.files.writing import write_text
+from toolkit.files.json_files import write_json
 from toolkit.models.export import Exported
 from toolkit.models.onnx_network import OnnxNetwork
 
@@ -90,7 +89,7 @@ class ExportReport:
         Args:
             file: Where to.
         """
-        write_text(Path(file), json.dumps(self.to_json(), indent=2) + "\n")
+        write_json(Path(file), self.to_json())
 
 
 def _time(latency: Latency | None) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from toolkit.evaluation.row import Row
 from toolkit.evaluation.side_by_side import SideBySide, side_by_side
+from toolkit.files.json_files import write_json
 from toolkit.files.writing import write_text
 
 __all__ = ["Report", "Row"]
@@ -71,9 +72,7 @@ class Report:
         Args:
             folder: Where to; it is made if need be.
         """
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_text(Path(folder) / "report.json", f"{text}\n")
+        write_json(Path(folder) / "report.json", self.to_json())
         write_text(Path(folder) / "report.md", self.to_markdown())
 
     @classmethod

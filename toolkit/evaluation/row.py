@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from toolkit.evaluation.costs import Latency
+from toolkit.files.json_files import plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Row:
             if key in _FIELDS or key == "extras":
                 raise self._error(f"extra {key!r} has the name of a field, expected another name")
             try:
-                _plain(value)
+                plain(value)
             except TypeError as error:
                 expected = "numbers, strings, lists or mappings"
                 raise self._error(f"extra {key!r} holds a {error}, expected {expected}") from error
@@ -73,7 +73,7 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON has it: extras beside the fields, ``None`` for numbers that are not finite."""
-        row: dict[str, Any] = _plain({**{key: getattr(self, key) for key in _FIELDS}, **self.extras})
+        row: dict[str, Any] = plain({**{key: getattr(self, key) for key in _FIELDS}, **self.extras})
         return row
 
     @classmethod
@@ -95,23 +95,6 @@ class Row:
                 metric: math.nan if score is None else score for metric, score in values["scores"].items()
             }
         return cls(**values, extras={key: value for key, value in row.items() if key not in _FIELDS})
-
-
-def _plain(value: Any) -> Any:
-    """Turn a value into what JSON holds; a TypeError names the type that it does not."""
-    if value is None or isinstance(value, str | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # scalars of torch and numpy
-        return _plain(value.item())
-    raise TypeError(type(value).__name__)
 
 
 def _is_number(value: object) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Group
 
-from toolkit.files.writing import write_text
+from toolkit.files.json_files import write_json
 from toolkit.probing.tables import as_rich
 
 _SCHEMA = 1
@@ -154,8 +154,7 @@ class RedundancyAnalysis:
 
     def write(self, file: Path) -> None:
         """Write the analysis as JSON, as a whole or not at all; numbers that are not finite become null."""
-        content = json.dumps({"schema": _SCHEMA, **_plain(asdict(self))}, indent=1, allow_nan=False)
-        write_text(file, f"{content}\n")
+        write_json(file, {"schema": _SCHEMA, **asdict(self)})
 
     @classmethod
     def read(cls, file: Path) -> "RedundancyAnalysis":
@@ -178,15 +177,6 @@ class RedundancyAnalysis:
 
     def __rich__(self) -> Group:
         return as_rich(self)
-
-
-def _plain(value: Any) -> Any:
-    """Numbers that are not finite as null, which is how JSON has them."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _frozen(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from toolkit.files.json_files import write_json
 from toolkit.data import TaskData
 from toolkit.evaluation import costs
 from toolkit.evaluation.judging import judge
@@ -115,7 +116,7 @@ def store_network(
         overwrite=True,  # An attempt may have ended between the saving and the row.
     )
     row = replace(row, bytes=costs.bytes_on_disk(target))
-    write_text(target / "row.json", json.dumps(Report((row,)).to_json(), indent=2))
+    write_json(target / "row.json", Report((row,)).to_json())
 
 
 def predictions_file(output: Path, name: str) -> Path:

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
-from toolkit.files.writing import write_text
+from toolkit.files.json_files import write_json
 from toolkit.models.pooling import Pooling
 from toolkit.probing.layers import layer_scores
 from toolkit.probing.linear import named_score
@@ -101,8 +101,7 @@ class LayerProfile:
 
     def write(self, file: Path) -> None:
         """Write the profile as JSON, as a whole or not at all; numbers that are not finite become null."""
-        content = json.dumps({"schema": _SCHEMA, **_plain(asdict(self))}, indent=1, allow_nan=False)
-        write_text(file, f"{content}\n")
+        write_json(file, {"schema": _SCHEMA, **asdict(self)})
 
     @classmethod
     def read(cls, file: Path) -> "LayerProfile":
@@ -218,15 +217,6 @@ def _edges(task: Task, bins: int) -> tuple[float, ...] | None:
 
 def _table(values: Tensor) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(line) for line in values.tolist())
-
-
-def _plain(value: Any) -> Any:
-    """Numbers that are not finite as null, which is how JSON has them."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _frozen(name: str, value: Any) -> Any:
