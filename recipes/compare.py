@@ -82,6 +82,11 @@ class CompareRecipe:
     name: str = ""
     config: str = ""
 
+    def folder(self) -> Path:
+        """The folder of the comparison."""
+        config = yaml.safe_load(self.config) or {}
+        return self.output or Path("runs") / f"compare-{digest([config.get(name) for name in GRID])[:8]}"
+
     def run(self) -> Results:
         """Run the cells that are not done, measure times, test, and write the report.
 
@@ -89,8 +94,7 @@ class CompareRecipe:
             FileExistsError: If the output folder holds something else, or is in use.
             FileNotFoundError: If a report is to be drawn again that is not there.
         """
-        config = yaml.safe_load(self.config) or {}
-        output = self.output or Path("runs") / f"compare-{digest([config.get(name) for name in GRID])[:8]}"
+        output = self.folder()
         check(output, resume=self.resume or self.report_only)
         if self.report_only:
             return self._drawn_again(output)

@@ -72,6 +72,10 @@ class PipelineRecipe:
     name: str = ""
     config: str = ""
 
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.output or Path("runs") / f"pipeline-{fingerprint(self.config)}"
+
     def run(self) -> Report:
         """Run the stages that are not done, measure all networks beside each other, report.
 
@@ -85,7 +89,7 @@ class PipelineRecipe:
         for stage in chain:  # What is wrong with a stage is said before anything is trained.
             check_stage(stage)
             resolve(stage.recipe, **self._options(stage, self.network))
-        output = self.output or Path("runs") / f"pipeline-{fingerprint(self.config)}"
+        output = self.folder()
         check_folder(output, self.config, resume=self.resume)
         output.mkdir(parents=True, exist_ok=True)
         held = lock(output)

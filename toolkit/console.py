@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import transformers
@@ -14,6 +15,9 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
+from rich.text import Text
+
+READABLE = {".csv", ".html", ".json", ".md", ".png"}
 
 # Warnings of libraries that say nothing to the user of a recipe.
 NOISE = (
@@ -47,10 +51,31 @@ class ProgressBar(RichProgressBar):
         return {name: value for name, value in metrics.items() if name != "v_num"}
 
 
+def saved(folder: Path) -> str:
+    """Say what a run left in its folder: networks, and files that are read by people or programs.
+
+    Args:
+        folder: Of the run.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     for file in ("model/config.json", "report.md", "config.yaml"):
+        ...         (Path(name) / file).parent.mkdir(exist_ok=True)
+        ...         (Path(name) / file).touch()
+        ...     print(saved(Path(name)).removeprefix(f"Saved in {name}: "))
+        model/, report.md
+    """
+    networks = sorted(f"{file.parent.name}/" for file in folder.glob("*/config.json"))
+    files = sorted(file.name for file in folder.iterdir() if file.suffix in READABLE and not file.name.startswith("."))
+    return f"Saved in {folder}: {', '.join([*networks, *files])}"
+
+
 def run_recipe(recipe: Any) -> None:
     """Run a recipe and print what it found; parts of it that failed make an exit status of 1."""
     result = recipe.run()
     show(result)
+    show(Text(saved(recipe.folder())))
     if getattr(result, "failures", ()):
         raise SystemExit(1)
 

@@ -68,16 +68,25 @@ class Recipe(ABC):
     def run(self) -> Any:
         """Carry out the experiment; what it returns can be printed by rich, and is stored in the run's folder."""
 
+    def folder(self) -> Path:
+        """The folder of the run."""
+        name = self.name or type(self).__name__
+        return self.output or Path("runs") / f"{name}-{self.data.task.name}-{fingerprint(self.config)}"
+
     def experiment(self) -> Experiment:
         """Open the folder of the run.
 
         Raises:
             FileExistsError: If it holds something else.
         """
-        name = self.name or type(self).__name__
-        output = self.output or Path("runs") / f"{name}-{self.data.task.name}-{fingerprint(self.config)}"
         return Experiment(
-            output, self.data, self.trainer, self.config, resume=self.resume, timing=self.timing, saving=self.saving
+            self.folder(),
+            self.data,
+            self.trainer,
+            self.config,
+            resume=self.resume,
+            timing=self.timing,
+            saving=self.saving,
         )
 
 

@@ -30,7 +30,7 @@ from toolkit.console import user_errors
 from toolkit.data import TaskData
 from toolkit.models.encoder import load_network
 from toolkit.probing.linear import named_score, probe_score, search_penalty
-from toolkit.probing.selection import RANKINGS
+from toolkit.probing.registry import rank
 from toolkit.statistics.features import extract_features
 
 TASKS = ("upos", "chunking", "sst2")
@@ -87,7 +87,7 @@ def compare(task: str, seed: int, folder: Path, limit: int) -> dict[str, Any]:
     seconds = {"NeuroX, both": time.perf_counter() - started}
     for name in OURS:
         started = time.perf_counter()
-        orderings[name] = RANKINGS[name](train, targets, num_classes, l2)
+        orderings[name] = rank(name, train, targets, num_classes, l2=l2)
         seconds[name] = time.perf_counter() - started
     numbers = [int(share * len(everything)) for share in SHARES]
     return {

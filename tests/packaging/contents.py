@@ -9,7 +9,15 @@ from pathlib import Path
 PACKAGES = ("recipes", "toolkit")
 # Beside the packages; the build backend adds .gitignore, pyproject.toml, README.md and LICENSE, and writes PKG-INFO.
 SOURCES = (*PACKAGES, "docs", "tests")
-FILES = ("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "constraints.txt", "noxfile.py")
+FILES = (
+    ".pre-commit-config.yaml",
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "constraints.txt",
+    "noxfile.py",
+)
 ADDED = (".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml")
 
 

@@ -1,6 +1,7 @@
 """Files that say the same of the project agree."""
 
 import re
+import subprocess
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -37,3 +38,12 @@ def test_hooks_are_of_the_versions_that_the_checks_run_with(repository: str, too
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     revisions = {hook["repo"].rsplit("/", 1)[-1]: hook["rev"] for hook in hooks["repos"]}
     assert revisions[repository] == f"v{PINS[tool]}"
+
+
+def test_git_ignores_no_source() -> None:
+    """An ignored file is in no clone, in no distribution, and no linter reads it."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("the sources are no checkout")
+    command = ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "toolkit", "recipes", "tests", "docs"]
+    ignored = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [name for name in ignored if "__pycache__" not in name] == []

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from toolkit.probing.layers import ArrayStates
 from toolkit.probing.linear import named_score
-from toolkit.probing.options import ALL_RANKINGS, RedundancyOptions
+from toolkit.probing.options import RedundancyOptions
 from toolkit.probing.redundancy import analyse_states
+from toolkit.probing.registry import RANKINGS, rank
 from toolkit.statistics.similarity import LayerSimilarity
 
 FEW = RedundancyOptions(
@@ -119,7 +120,7 @@ def test_rankings_are_scored_at_equal_numbers_and_overlap() -> None:
     assert list(found.scores) == list(FEW.rankings or ())
     assert found.scores["norm"][1] > 0.97
     score, features, targets = named_score("accuracy"), train.matrix(), torch.as_tensor(train.labels)
-    orders = [ALL_RANKINGS[name](features, targets, 2, found.penalty)[:3].tolist() for name in found.scores]
+    orders = [rank(name, features, targets, 2, l2=found.penalty)[:3].tolist() for name in found.scores]
     assert found.overlap_size == 3
     for row, one in zip(found.overlap, orders, strict=True):
         assert list(row) == [pytest.approx(len({*one} & {*other}) / 3) for other in orders]
@@ -135,7 +136,7 @@ def test_regression_has_values_and_no_rankings_by_classes() -> None:
     train, dev = split(400, 0, "value"), split(200, 1, "value")
     options = RedundancyOptions(thresholds=(0.1,), shares=(0.2,), top=2)
     found = analyse_states(train, dev, network="n", task="t", labels=(), metric="pearson", options=options)
-    assert list(found.scores) == [name for name in ALL_RANKINGS if name not in ("average_precision", "overlap")]
+    assert list(found.scores) == [name for name in RANKINGS if name not in ("average_precision", "overlap")]
     assert found.oracle > 0.999
     assert [(top.label, set(top.neurons)) for top in found.classes] == [("value", {2, 7})]
     with pytest.raises(ValueError, match="'overlap' needs classes; of a regression choose from surgeon"):

@@ -12,7 +12,8 @@ from toolkit.probing.clustering import cluster_neurons
 from toolkit.probing.layers import ArrayStates
 from toolkit.probing.linear import fit_probe, named_score
 from toolkit.probing.rankings import rank_by_correlation_analysis
-from toolkit.probing.selection import PAPER_SHARES, RANKINGS, SelectedNeurons, select_neurons
+from toolkit.probing.registry import RANKINGS, rank
+from toolkit.probing.selection import PAPER_SHARES, SelectedNeurons, select_neurons
 
 ACCURACY = named_score("accuracy")
 LAYERS, SIZE = 4, 20
@@ -98,7 +99,7 @@ def test_result_is_the_same_to_the_bit(faithful: bool) -> None:
     assert first.stages == second.stages
 
 
-@pytest.mark.parametrize("ranking", sorted(RANKINGS))
+@pytest.mark.parametrize("ranking", sorted({*RANKINGS} - {"random"}))
 def test_every_ranking_finds_the_causes_among_clusters(ranking: str) -> None:
     found = select(ranking=ranking, cluster_threshold=0.3)
     names = [stage.name for stage in found.stages]
@@ -203,3 +204,18 @@ def test_errors_name_the_value() -> None:
     constant = ArrayStates(torch.ones(9, 2, 3), np.arange(9) % 3)
     with pytest.raises(ValueError, match=r"all 3 neurons of layers \(0,\) are constant"):
         select_neurons(constant, constant, num_classes=3, score=ACCURACY, cluster_threshold=0.3)
+
+
+def test_the_random_ranking_is_of_the_seed() -> None:
+    orders = [rank("random", TRAIN.matrix(), torch.as_tensor(TRAIN.labels), 2, l2=0.1, seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(orders[0], orders[1])
+    assert not torch.equal(orders[0], orders[2])
+    assert sorted(orders[0].tolist()) == list(range(40))
+
+
+@pytest.mark.parametrize(("name", "message"), [("overlap", "needs classes"), ("best", "there is no ranking 'best'")])
+def test_a_ranking_that_the_task_has_not_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rank(name, TRAIN.matrix(), torch.as_tensor(TRAIN.labels), None, l2=0.1)
+    with pytest.raises(ValueError, match=f"ranking is '{name}'"):
+        select_neurons(TRAIN, TRAIN, num_classes=None, score=named_score("pearson", None), ranking=name)

@@ -12,7 +12,7 @@ import yaml
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import toolkit
-from toolkit import analyses, cli, run
+from toolkit import cli, run
 from toolkit.catalogue import recipe_class, recipe_file, recipe_names
 from toolkit.evaluation.report import Report
 from toolkit.modules.fine_tuning import FineTuning
@@ -22,6 +22,7 @@ from toolkit.options.precision import supported_precision
 from toolkit.options.words import as_options
 from toolkit.probing.analysis import RedundancyAnalysis
 from toolkit.recipe import load
+from toolkit.runs import analyses
 from toolkit.statistics.profile import LayerProfile
 
 PRUNED = {
@@ -67,6 +68,7 @@ def test_first_door(name: str, small: dict[str, Any], capsys: pytest.CaptureFixt
     run.main([f"recipe={name}", *as_options(options_of(name, small))])
     printed = capsys.readouterr().out
     assert "variability" in printed if name == "layer_analysis" else "accuracy" in printed
+    assert "Saved in run: " in printed
     check_run(Path("run"), name)
 
 
@@ -115,7 +117,7 @@ def check_layers(folder: Path) -> None:
     profile = LayerProfile.read(folder / "layers.json")
     assert profile.num_blocks == 2
     assert {file.name for file in folder.glob("*.png")} == {"layers.png", "similarity.png"}
-    assert not list(folder.glob("features-*"))
+    assert not (folder / "features").exists()
     assert not list(folder.glob("*.ckpt"))
 
 
@@ -127,7 +129,7 @@ def check_neurons(folder: Path) -> None:
     names = ("layers", "similarity", "redundancy", "windows", "rankings", "overlap")
     assert figures == {f"{name}.png" for name in names}
     assert (folder / "analysis.html").read_text().count("<img") == len(figures)
-    assert not list(folder.glob("features-*"))
+    assert not (folder / "features").exists()
 
 
 def test_neurons_are_drawn_once_matplotlib_is_there(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,8 @@ def test_a_second_process_is_told_by_whom_the_folder_is_used(folder: Path, tmp_p
             time.sleep(0.02)
         with pytest.raises(FileExistsError, match=rf"is in use by process {other.pid} on .*output=FOLDER"):
             lock(folder)
+        with pytest.raises(FileExistsError, match=rf"is in use by process {other.pid} on "):
+            check_folder(folder, "model: {}", resume=False)  # Whether or not it would be continued.
         other.kill()  # What was killed holds nothing.
         other.wait()
     lock(folder).release()

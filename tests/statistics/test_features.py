@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -191,3 +192,12 @@ def test_numbers_that_do_not_fit(factor: float, message: str, observed: Any, qui
     if np.isfinite(factor):
         features = extract_features(network, data, "dev", tmp_path / "g", dtype="float32", trainer=quiet)
         assert np.abs(features.states).max() > 65504
+
+
+def test_a_second_run_does_not_write_to_the_same_folder(observed: Any, quiet: Any, tmp_path: Path) -> None:
+    network, data = observed("synthetic_sentiment")
+    with FileLock(tmp_path / ".features.lock"), pytest.raises(FileExistsError, match="Another run is extracting"):
+        extract_features(network, data, "train", tmp_path / "features", trainer=quiet)
+    assert not (tmp_path / "features").exists()
+    extract_features(network, data, "train", tmp_path / "features", trainer=quiet)
+    assert os.listdir(tmp_path) == ["features"]

@@ -1,33 +1,11 @@
-"""What of the redundancy among neurons is looked at, and the rankings that there are."""
+"""What of the redundancy among neurons is looked at."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-from torch import Tensor
+from pathlib import Path
+from typing import Literal
 
 from toolkit.models.pooling import Pooling
-from toolkit.probing.gaussian import rank_gaussian
-from toolkit.probing.rankings import (
-    rank_by_average_precision,
-    rank_by_mutual_information,
-    rank_by_overlap,
-    rank_random,
-)
-from toolkit.probing.selection import RANKINGS
-
-ALL_RANKINGS: Mapping[str, Callable[[Tensor, Tensor, int | None, float], Tensor]] = {
-    **RANKINGS,
-    "gaussian": lambda features, targets, classes, _: rank_gaussian(features, targets, classes),
-    "mutual_information": lambda features, targets, classes, _: rank_by_mutual_information(features, targets, classes),
-    "average_precision": lambda features, targets, classes, _: rank_by_average_precision(
-        features, targets, _needed(classes)
-    ),
-    "overlap": lambda features, targets, classes, _: rank_by_overlap(features, targets, _needed(classes)),
-    "random": lambda features, *_: rank_random(features.shape[1], seed=0),
-}
-"""Rankings by name: functions of features, targets, number of classes, and the L2 penalty of a probe."""
-
-_OF_CLASSES = ("average_precision", "overlap")  # rankings that a regression has not
+from toolkit.probing.registry import RANKINGS, possible_rankings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +25,9 @@ class RedundancyOptions:
         top: Neurons that are named for each class.
         rows: Most training rows that clusters and rankings are made of, drawn by chance; none for all. Probes are
             trained on all rows whatever this is.
+        features: Folder for the hidden states, to share them between runs, also with neuron selection; none puts them
+            into the run's, where they are deleted in the end.
+        features_dtype: Of the hidden states on disk; float16 takes half the space and keeps three digits.
 
     Raises:
         ValueError: If there is no such ranking, or a number is out of its range.
@@ -62,10 +43,12 @@ class RedundancyOptions:
     delta: float = 0.01
     top: int = 8
     rows: int | None = None
+    features: Path | None = None
+    features_dtype: Literal["float16", "float32"] = "float16"
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in (*(self.rankings or ()), self.ranking) if name not in ALL_RANKINGS]:
-            raise ValueError(f"there is no ranking {unknown[0]!r}; the rankings are: {', '.join(ALL_RANKINGS)}.")
+        if unknown := [name for name in (*(self.rankings or ()), self.ranking) if name not in RANKINGS]:
+            raise ValueError(f"there is no ranking {unknown[0]!r}; the rankings are: {', '.join(RANKINGS)}.")
         if not self.thresholds or not all(0 <= value <= 1 for value in (*self.thresholds, self.window_threshold)):
             raise ValueError(
                 f"thresholds are {self.thresholds} and window_threshold {self.window_threshold}; expected distances "
@@ -91,16 +74,10 @@ class RedundancyOptions:
         Raises:
             ValueError: If one was asked for that a regression has not.
         """
-        possible = [name for name in ALL_RANKINGS if num_classes is not None or name not in _OF_CLASSES]
-        names = tuple(possible) if self.rankings is None else tuple(dict.fromkeys(self.rankings))
+        possible = possible_rankings(num_classes)
+        names = possible if self.rankings is None else tuple(dict.fromkeys(self.rankings))
         if missing := [name for name in (*names, self.ranking) if name not in possible]:
             raise ValueError(
                 f"ranking {missing[0]!r} needs classes; of a regression choose from {', '.join(possible)}."
             )
         return names
-
-
-def _needed(num_classes: int | None) -> int:
-    if num_classes is None:
-        raise ValueError(f"the rankings {' and '.join(_OF_CLASSES)} need classes; leave them out of a regression.")
-    return num_classes

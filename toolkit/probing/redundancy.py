@@ -7,6 +7,7 @@ neurons stand for a class. Beyond the paper, rankings of neurons are compared wi
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import Trainer
@@ -20,7 +21,8 @@ from toolkit.probing.analysis import ClassNeurons, Cut, MinimalSet, RedundancyAn
 from toolkit.probing.clustering import Clusters, ClusterTree
 from toolkit.probing.layers import LayerStates, layer_scores, lowest_score
 from toolkit.probing.linear import Probe, named_score, probe_score
-from toolkit.probing.options import ALL_RANKINGS, RedundancyOptions
+from toolkit.probing.options import RedundancyOptions
+from toolkit.probing.registry import rank
 from toolkit.probing.sizing import smallest_enough
 from toolkit.probing.stages import Probing
 from toolkit.statistics.features import extract_features
@@ -48,19 +50,19 @@ def analyse_network(
         network: A network of `transformers`, with any head.
         data: The task.
         name: Of the network.
-        folder: For ``features-train`` and ``features-dev``, from which an interrupted run goes on.
+        folder: Of the run; its folder ``features``, from which an interrupted run goes on, is used unless the options
+            name another.
         options: How the neurons are looked at.
-        seed: Of the draw of rows.
+        seed: Of the draw of rows, and of the random ranking.
         trainer: Makes the trainer that runs the passes.
     """
     task = data.task
     options.compared(len(task.labels) or None)  # refuses what is not there before any work is done
     similarity = LayerSimilarity(network.config.num_hidden_layers + 1, network.config.hidden_size)
-    train = extract_features(
-        network, data, "train", folder / "features-train", pooling=options.pooling, trainer=trainer,
-        statistics=[similarity],
-    )  # fmt: skip
-    dev = extract_features(network, data, "dev", folder / "features-dev", pooling=options.pooling, trainer=trainer)
+    root = options.features or folder / "features"
+    extraction: dict[str, Any] = {"dtype": options.features_dtype, "pooling": options.pooling, "trainer": trainer}
+    train = extract_features(network, data, "train", root / "train", statistics=[similarity], **extraction)
+    dev = extract_features(network, data, "dev", root / "dev", **extraction)
     has_bar = trainer(logger=False, callbacks=[]).progress_bar_callback is not None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, disable=not (has_bar and getattr(rank_zero_only, "rank", 0) == 0)) as progress:
@@ -110,7 +112,7 @@ def analyse_states(
         metric: Name of a score of :func:`toolkit.probing.linear.named_score`.
         options: How the neurons are looked at.
         similarity: ``(L, L)`` CKA between the layers; that of the rows of ``train`` if it is not given.
-        seed: Of the draw of rows.
+        seed: Of the draw of rows, and of the random ranking.
         step: Told what begins, how many steps are done, and how many there are.
 
     Raises:
@@ -163,7 +165,7 @@ def analyse_states(
     orders, scores = {}, {}
     for ranking in dict.fromkeys((*names, options.ranking)):
         begin(f"ranking: {ranking.replace('_', ' ')}")
-        orders[ranking] = ALL_RANKINGS[ranking](features, targets, num_classes, probing.l2)
+        orders[ranking] = rank(ranking, features, targets, num_classes, l2=probing.l2, seed=seed)
         if ranking in names:
             scores[ranking] = tuple(measure(orders[ranking][:size]) for size in sizes)
     common = max(1, round(options.overlap_share * probing.total))

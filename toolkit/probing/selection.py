@@ -12,41 +12,23 @@ In the paper every step may lose a part of what the step before it has left. Her
 are not used. Probes are trained on train, decisions are made on dev; test scores are reported and decide nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from toolkit.probing.clustering import Representative, cluster_neurons
-from toolkit.probing.elimination import rank_by_elimination
-from toolkit.probing.group_proximal import rank_by_group_proximal
 from toolkit.probing.layers import LayerStates, lowest_score
-from toolkit.probing.linear import Probe, Score, fit_probe
-from toolkit.probing.rankings import rank_by_correlation_analysis, rank_by_norm, rank_probeless
+from toolkit.probing.linear import Probe, Score
+from toolkit.probing.rankings import rank_by_correlation_analysis
+from toolkit.probing.registry import possible_rankings, rank
 from toolkit.probing.sizing import smallest_enough
 from toolkit.probing.spans import SpanScore
 from toolkit.probing.stages import Probing, Stage
-from toolkit.probing.surgeon import rank_by_surgeon
 
 Ranking = Callable[[Tensor, Tensor], Tensor]
 """``ranking(features (R, F), targets (R,))`` gives the columns, best first."""
-
-RANKINGS: Mapping[str, Callable[[Tensor, Tensor, int | None, float], Tensor]] = {
-    "surgeon": lambda features, targets, classes, _: rank_by_surgeon(features, targets, num_classes=classes),
-    "elimination": lambda features, targets, classes, _: rank_by_elimination(features, targets, num_classes=classes),
-    "group_proximal": lambda features, targets, classes, _: rank_by_group_proximal(
-        features, targets, num_classes=classes
-    ),
-    "correlation_analysis": lambda features, targets, classes, l2: rank_by_correlation_analysis(
-        fit_probe(features, targets, num_classes=classes, l2=l2).standardized_weight
-    ),
-    "norm": lambda features, targets, classes, l2: rank_by_norm(
-        fit_probe(features, targets, num_classes=classes, l2=l2).standardized_weight
-    ),
-    "probeless": lambda features, targets, classes, _: rank_probeless(features, targets, classes),
-}
-"""Rankings by name: functions of features, targets, number of classes, and the L2 penalty of a probe."""
 
 PAPER_SHARES = (
     *(step / 1000 for step in range(1, 6)),
@@ -128,7 +110,7 @@ def select_neurons(
         num_classes: Number of classes C; None for a regression.
         score: ``score(outputs, targets)`` of rows, the higher the better, such as
             :func:`toolkit.probing.linear.named_score`; or a :class:`toolkit.probing.spans.SpanScore`.
-        ranking: A name of `RANKINGS`, or a function of features and targets.
+        ranking: A name of :data:`toolkit.probing.registry.RANKINGS`, or a function of features and targets.
         delta: Part of the oracle's score that may be lost in all, in [0, 1).
         layer_delta: Part of it that may be lost by leaving out upper layers, in [0, 1).
         cluster_threshold: Of :func:`toolkit.probing.clustering.cluster_neurons`; None leaves clusters out, as
@@ -136,7 +118,7 @@ def select_neurons(
         caution: How many standard errors; 0 takes the scores as they are.
         penalties: L2 penalties that the oracle and the probes on k neurons choose from by their dev score; those
             between have the oracle's.
-        seed: Of what is random: with ``faithful``, the probes and the representatives.
+        seed: Of what is random: the ranking of that name and, with ``faithful``, the probes and the representatives.
         faithful: Do as the authors' code does: minibatch Adam on raw features in the order of the rows with fixed
             penalties, a random neuron of each cluster (threshold 0.3, if none is given), linguistic correlation
             analysis, and the first k of `PAPER_SHARES` that loses less than 1 % of the *clusters'* score. Of the
@@ -150,9 +132,10 @@ def select_neurons(
         ValueError: If splits do not fit each other, an option is out of range, or all neurons are constant.
     """
     lowest_score(0.0, delta)  # refuses a part that is none, before any work is done
-    if caution < 0 or (isinstance(ranking, str) and ranking not in RANKINGS):
+    possible = possible_rankings(num_classes)
+    if caution < 0 or (isinstance(ranking, str) and ranking not in possible):
         raise ValueError(
-            f"ranking is {ranking!r} and caution {caution}; expected one of {', '.join(RANKINGS)} or a function, and "
+            f"ranking is {ranking!r} and caution {caution}; expected one of {', '.join(possible)} or a function, and "
             "a number of standard errors that is not negative."
         )
     if faithful and cluster_threshold is None:
@@ -185,8 +168,11 @@ def select_neurons(
         order = candidates[rank_by_correlation_analysis(probing.probe.weight)]
         number, path = _paper_number(probing, order, stages[-1].dev)
     else:
-        rank = (lambda x, y: RANKINGS[ranking](x, y, num_classes, probing.l2)) if isinstance(ranking, str) else ranking
-        order = candidates[rank(features, probing.targets[0])]
+        if isinstance(ranking, str):
+            columns = rank(ranking, features, probing.targets[0], num_classes, l2=probing.l2, seed=seed)
+        else:
+            columns = ranking(features, probing.targets[0])
+        order = candidates[columns]
         progress(f"ranking: {len(order):,} neurons by {ranking if isinstance(ranking, str) else 'a function'}")
 
         def measure(k: int) -> tuple[float, float]:

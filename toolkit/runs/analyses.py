@@ -6,12 +6,12 @@ from importlib.util import find_spec
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from transformers import PreTrainedModel
 
-from toolkit.runs.experiment import Experiment
+from toolkit.console import is_first_process
 from toolkit.probing.analysis import RedundancyAnalysis
 from toolkit.probing.options import RedundancyOptions
 from toolkit.probing.page import write_page
 from toolkit.probing.redundancy import analyse_network
-from toolkit.console import is_first_process
+from toolkit.runs.experiment import Experiment
 from toolkit.statistics.profile import LayerProfile, Profiling, profile_layers
 
 
@@ -38,8 +38,9 @@ def profile(
 
     found = experiment.analyse("layers.json", network, compute, LayerProfile)
     if is_first_process():
-        for left in (*output.glob("statistics.ckpt*"), *output.glob("features-*")):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        for left in output.glob("statistics.ckpt*"):
+            left.unlink()
+        shutil.rmtree(output / "features", ignore_errors=True)
         if not (output / "similarity.png").is_file() and _can_draw("layers.png and similarity.png are not drawn"):
             from toolkit.statistics.figures import draw  # An extra, and a second of imports.
 
@@ -69,8 +70,7 @@ def analyse_redundancy(
 
     found = experiment.analyse("analysis.json", network, compute, RedundancyAnalysis)
     if is_first_process():
-        for split in ("train", "dev"):
-            shutil.rmtree(output / f"features-{split}", ignore_errors=True)
+        shutil.rmtree(output / "features", ignore_errors=True)
         if _can_draw("figures are not drawn, and analysis.html holds tables only"):
             from toolkit.probing.figures import draw_analysis  # An extra, and a second of imports.
 

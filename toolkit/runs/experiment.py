@@ -26,6 +26,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from transformers import PreTrainedModel
 
+from toolkit.console import is_first_process
 from toolkit.data import TaskData
 from toolkit.data.tokenization import fingerprint as fingerprint_of
 from toolkit.evaluation import costs
@@ -33,13 +34,12 @@ from toolkit.evaluation.costs import Timing
 from toolkit.evaluation.judging import judge
 from toolkit.evaluation.metering import Meter, peak_memory, selection_cost
 from toolkit.evaluation.report import Report, Row
-from toolkit.runs.faults import explained
+from toolkit.files.writing import write_text
 from toolkit.models import storage
 from toolkit.models.encoder import load_network, load_tokenizer, max_positions
 from toolkit.models.sparse_storage import Saving
 from toolkit.modules.fine_tuning import FineTuning
-from toolkit.console import is_first_process
-from toolkit.files.writing import write_text
+from toolkit.runs.faults import explained
 from toolkit.runs.folder import check_folder, lock, sweep
 from toolkit.runs.stored_networks import Judging, measure_network, predictions_file, read_row, store_network
 from toolkit.runs.training_stage import TrainerFactory, discard_checkpoints, fit

@@ -1,6 +1,5 @@
 """The networks of a run: measured, and stored with their rows of the report."""
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,20 +9,19 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from toolkit.files.json_files import write_json
+from toolkit.console import is_first_process
 from toolkit.data import TaskData
 from toolkit.evaluation import costs
 from toolkit.evaluation.judging import judge
 from toolkit.evaluation.report import Report, Row
-from toolkit.models.model_card import is_own
+from toolkit.files.json_files import write_json
 from toolkit.models import storage
 from toolkit.models.encoder import max_positions, prunable_weights, transformer_blocks
+from toolkit.models.model_card import is_own
 from toolkit.models.sparse_storage import Saving
 from toolkit.models.verification import rounded
 from toolkit.modules.divergence import check_weights
 from toolkit.pruning.masks import sparsity
-from toolkit.console import is_first_process
-from toolkit.files.writing import write_text
 
 Judging = Callable[[PreTrainedModel], tuple[Mapping[str, float], Mapping[str, Any]]]
 LENGTH = 128  # Tokens of the sentence that MACs are stated for, or as many as the network takes.

@@ -14,8 +14,8 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 from toolkit.evaluation.metering import Meter
-from toolkit.modules.fine_tuning import FineTuning
 from toolkit.files.sealed import is_sealed, save_sealed
+from toolkit.modules.fine_tuning import FineTuning
 
 TrainerFactory = Callable[..., Trainer]
 SAVE_EVERY = timedelta(minutes=5)  # Of a long epoch; what is lost to an interruption is at most this.

@@ -15,7 +15,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ import datasets
 import numpy as np
 import numpy.typing as npt
 import torch
+from filelock import FileLock, Timeout
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torch import Tensor
@@ -146,7 +148,8 @@ def extract_features(
         save_every: Time between two savings of what an interrupted extraction continues from.
 
     Raises:
-        FileExistsError: If the folder holds something else, or the features of another network, data or options.
+        FileExistsError: If the folder holds something else, or the features of another network, data or options, or
+            another run is extracting to it.
         ValueError: If the split has no rows.
         FloatingPointError: If a state is not finite, or too large for float16.
     """
@@ -181,26 +184,46 @@ def extract_features(
                 hold_total(statistic)
         return Features.read(folder)
     beside = folder.with_name(f".{folder.name}.partial")
-    if _is_first_process():
-        _prepare(beside, plan)
-    writer = _Writer(beside / "states.npy")
-    collect(network, data, [writer, *statistics], resume_file=beside / _PASS, **options)
-    writer.close()
-    if _is_first_process():
-        if statistics:
-            save_state(beside / _STATISTICS, key, 1, statistics)
-        np.save(beside / "labels.npy", labels)
-        np.save(beside / "sentences.npy", sentences)
-        for file in (*beside.glob(f"*{_PASS}*"), beside / _PLAN):
-            file.unlink()
-        hashes = {name: _hash(beside / name) for name in ("states.npy", "labels.npy", "sentences.npy")}
-        (beside / _MANIFEST).write_text(json.dumps({**plan, "sha256": hashes}, indent=1), encoding="utf-8")
-        if folder.exists():  # damaged, or empty
-            shutil.rmtree(folder)
-        beside.rename(folder)
+    with _alone(folder) if _is_first_process() else nullcontext():
+        if _is_first_process():
+            _prepare(beside, plan)
+        writer = _Writer(beside / "states.npy")
+        collect(network, data, [writer, *statistics], resume_file=beside / _PASS, **options)
+        writer.close()
+        if _is_first_process():
+            if statistics:
+                save_state(beside / _STATISTICS, key, 1, statistics)
+            np.save(beside / "labels.npy", labels)
+            np.save(beside / "sentences.npy", sentences)
+            for file in (*beside.glob(f"*{_PASS}*"), beside / _PLAN):
+                file.unlink()
+            hashes = {name: _hash(beside / name) for name in ("states.npy", "labels.npy", "sentences.npy")}
+            (beside / _MANIFEST).write_text(json.dumps({**plan, "sha256": hashes}, indent=1), encoding="utf-8")
+            if folder.exists():  # damaged, or empty
+                shutil.rmtree(folder)
+            beside.rename(folder)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
     return Features.read(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other runs, which may share the folder, from extracting to it at the same time."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FileExistsError(
+            f"Another run is extracting features to {folder}; wait for it, and give the same command again, or choose "
+            "another folder."
+        ) from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 class _Writer:
@@ -218,7 +241,7 @@ class _Writer:
         if largest > float(np.finfo(self._states.dtype).max):
             raise FloatingPointError(
                 f"a hidden state of size {largest} does not fit {self._states.dtype}; give dtype='float32' (of a "
-                "recipe: model.features_dtype=float32)."
+                "recipe: model.features_dtype=float32, or model.redundancy.features_dtype=float32)."
             )
         dtype = torch.float16 if self._states.dtype == np.float16 else torch.float32
         rows = batch.rows.transpose(0, 1).to(dtype, memory_format=torch.contiguous_format)  # (R, L, D)

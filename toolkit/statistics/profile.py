@@ -175,11 +175,10 @@ def profile_layers(
     statistics: Sequence[Statistic] = (variability, influence, similarity)
     scores: dict[str, Any] = {}
     if probe:
-        train = extract_features(
-            network, data, "train", folder / "features-train", pooling=options.pooling, trainer=trainer,
-            statistics=statistics,
-        )  # fmt: skip
-        dev = extract_features(network, data, "dev", folder / "features-dev", pooling=options.pooling, trainer=trainer)
+        root = folder / "features"
+        extraction: dict[str, Any] = {"pooling": options.pooling, "trainer": trainer}
+        train = extract_features(network, data, "train", root / "train", statistics=statistics, **extraction)
+        dev = extract_features(network, data, "dev", root / "dev", **extraction)
         # Spans need whole sentences; words are scored one by one.
         metric = "accuracy" if task.kind == "tagging" else task.metrics[0]
         classes = len(task.labels) or None

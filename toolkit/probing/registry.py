@@ -1,0 +1,98 @@
+"""The rankings of neurons by name."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from toolkit.probing.elimination import rank_by_elimination
+from toolkit.probing.gaussian import rank_gaussian
+from toolkit.probing.group_proximal import rank_by_group_proximal
+from toolkit.probing.linear import fit_probe
+from toolkit.probing.rankings import (
+    rank_by_average_precision,
+    rank_by_correlation_analysis,
+    rank_by_mutual_information,
+    rank_by_norm,
+    rank_by_overlap,
+    rank_probeless,
+    rank_random,
+)
+from toolkit.probing.surgeon import rank_by_surgeon
+
+RankingName = Literal[
+    "surgeon",
+    "elimination",
+    "group_proximal",
+    "correlation_analysis",
+    "norm",
+    "probeless",
+    "gaussian",
+    "mutual_information",
+    "average_precision",
+    "overlap",
+    "random",
+]
+RANKINGS: tuple[str, ...] = get_args(RankingName)
+"""All of them."""
+
+OF_CLASSES = ("average_precision", "overlap")
+"""Those that a regression has not."""
+
+_BY_WEIGHT: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "correlation_analysis": rank_by_correlation_analysis,
+    "norm": rank_by_norm,
+}
+_BY_FEATURES: Mapping[str, Callable[[Tensor, Tensor, int | None], Tensor]] = {
+    "surgeon": lambda features, targets, classes: rank_by_surgeon(features, targets, num_classes=classes),
+    "elimination": lambda features, targets, classes: rank_by_elimination(features, targets, num_classes=classes),
+    "group_proximal": lambda features, targets, classes: rank_by_group_proximal(features, targets, num_classes=classes),
+    "probeless": rank_probeless,
+    "gaussian": rank_gaussian,
+    "mutual_information": rank_by_mutual_information,
+}
+_BY_CLASSES: Mapping[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "average_precision": rank_by_average_precision,
+    "overlap": rank_by_overlap,
+}
+
+
+def possible_rankings(num_classes: int | None) -> tuple[str, ...]:
+    """The rankings that a task allows.
+
+    Args:
+        num_classes: Number of classes; None for a regression.
+    """
+    return tuple(name for name in RANKINGS if num_classes is not None or name not in OF_CLASSES)
+
+
+def rank(name: str, features: Tensor, targets: Tensor, num_classes: int | None, *, l2: float, seed: int = 0) -> Tensor:
+    """Order neurons by a ranking.
+
+    Args:
+        name: Of the ranking.
+        features: ``(R, F)``, the neurons' activations.
+        targets: ``(R,)``, classes or values.
+        num_classes: Number of classes; None for a regression.
+        l2: Penalty of the probe that ``correlation_analysis`` and ``norm`` read.
+        seed: Of ``random``.
+
+    Returns:
+        ``(F,)``, the columns, best first.
+
+    Raises:
+        ValueError: If there is no such ranking, or a regression has it not.
+    """
+    if name not in RANKINGS:
+        raise ValueError(f"there is no ranking {name!r}; the rankings are: {', '.join(RANKINGS)}.")
+    if name in _BY_CLASSES:
+        if num_classes is None:
+            raise ValueError(
+                f"ranking {name!r} needs classes; of a regression choose from {', '.join(possible_rankings(None))}."
+            )
+        return _BY_CLASSES[name](features, targets, num_classes)
+    if name in _BY_WEIGHT:
+        return _BY_WEIGHT[name](fit_probe(features, targets, num_classes=num_classes, l2=l2).standardized_weight)
+    if name == "random":
+        return rank_random(features.shape[1], seed)
+    return _BY_FEATURES[name](features, targets, num_classes)

@@ -1,0 +1,99 @@
+"""The folder of a run: whose it is, whether it may be used, and what attempts that were killed left in it."""
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import yaml
+from filelock import BaseFileLock, FileLock, Timeout
+
+from toolkit.files.writing import left_of, write_text
+from toolkit.options.values import changed_options
+from toolkit.options.yaml_options import read_options
+
+LOCKS = {".lock", ".owner"}  # They stay when a run ends: removing them would let two processes lock different files.
+
+
+def lock(output: Path) -> BaseFileLock:
+    """Keep other processes out of a folder for as long as the lock lives; this process may take it again.
+
+    The operating system releases the lock of a process that was killed.
+
+    Args:
+        output: The folder; it is there.
+
+    Raises:
+        FileExistsError: If another process works in the folder; the message says which.
+    """
+    file = FileLock(output / ".lock", is_singleton=True)
+    owner = output / ".owner"
+    try:
+        file.acquire(timeout=0)
+    except Timeout:
+        raise _in_use(output) from None
+    write_text(owner, f"process {os.getpid()} on {socket.gethostname()}")
+    return file
+
+
+def check_folder(output: Path, config: str, *, resume: bool) -> None:
+    """Refuse a folder that belongs to something else.
+
+    Raises:
+        FileExistsError: If another process works in the folder, or it holds another run, this one without ``resume``,
+            or no run at all.
+        ValueError: If the options of the run that it holds cannot be read.
+    """
+    stored = output / "config.yaml"
+    if not output.exists():
+        return
+    if _is_locked(output):
+        raise _in_use(output)
+    if output.is_dir() and all(
+        entry.name in LOCKS or left_of(entry) in (".owner", "config.yaml") for entry in output.iterdir()
+    ):
+        return
+    if not stored.is_file():
+        raise FileExistsError(f"{output} is not empty and no run's folder; choose another with output=FOLDER.")
+    changed = changed_options(read_options(stored) or {}, yaml.safe_load(config) or {})
+    if changed:
+        raise FileExistsError(
+            f"{output} holds another run ({'; '.join(changed[:3])}); choose another folder with output=FOLDER."
+        )
+    if not resume:
+        raise FileExistsError(f"{output} holds this very run; continue it with resume=true, or choose another output.")
+
+
+def _is_locked(output: Path) -> bool:
+    """Whether another process works in a folder, which need not be a run's."""
+    if not (output / ".lock").is_file():
+        return False
+    file = FileLock(output / ".lock", is_singleton=True)
+    try:
+        file.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:  # It is for reading only: nobody works in it, and what writes to it says so.
+        return False
+    file.release()
+    return False
+
+
+def _in_use(output: Path) -> FileExistsError:
+    owner = output / ".owner"
+    who = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "another process"
+    return FileExistsError(
+        f"{output} is in use by {who}; wait for it, stop it, or choose another folder with output=FOLDER."
+    )
+
+
+def sweep(output: Path) -> None:
+    """Remove what earlier attempts at a run, killed in the middle of writing, left behind: nothing reads it.
+
+    Args:
+        output: The run's folder; no other process works in it.
+    """
+    folders = (output, output / "predictions", *(output / "checkpoints").glob("*"))
+    for folder in filter(Path.is_dir, folders):
+        for entry in [entry for entry in folder.iterdir() if left_of(entry)]:
+            shutil.rmtree(entry)
