@@ -54,6 +54,8 @@ class PipelineRecipe:
         network: What the first stage begins with, and the uncompressed network.
         data: Options ``data.*`` of every stage.
         trainer: Options ``trainer.*`` of every stage.
+        baseline: Options of the uncompressed network's fine-tuning, where they differ from the others':
+            ``{model.training.learning_rate: 3e-5}``.
         timing: How the latency of all networks is measured beside each other in the end.
         output: Folder of the run; by default ``runs/pipeline-`` and a hash of the options.
         resume: Continue the run in ``output`` where it was interrupted.
@@ -66,6 +68,7 @@ class PipelineRecipe:
     network: str = "minilm"
     data: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
+    baseline: dict[str, Any] = field(default_factory=dict)
     timing: Timing = Timing()
     output: Path | None = None
     resume: bool = False
@@ -82,7 +85,7 @@ class PipelineRecipe:
         Raises:
             ValueError: If a stage is no recipe that makes one network, two have one name, or an option is unknown.
         """
-        chain = [Stage(recipe="fine_tuning"), *self.stages]
+        chain = [Stage(recipe="fine_tuning", options=self.baseline), *self.stages]
         names = [stage.name for stage in chain]
         if len(set(names)) < len(names):
             raise ValueError(f"two stages are called {max(names, key=names.count)!r}; give each a name of its own.")

@@ -1,4 +1,4 @@
-"""Structured pruning: attention heads and neurons of the feed-forward layers are removed."""
+"""Structured pruning: attention heads, neurons of the feed-forward layers and hidden channels are removed."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from toolkit.recipe import CompressionRecipe
 
 @dataclass(kw_only=True)
 class StructuredPruningRecipe(CompressionRecipe):
-    """Remove the heads and neurons of a network that matter least while fine-tuning, and recover with what is left.
+    """Remove the heads, neurons and hidden channels that matter least while fine-tuning, and recover with what is left.
 
     Args:
         model: What is trained and pruned.

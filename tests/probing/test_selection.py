@@ -210,7 +210,7 @@ def test_the_random_ranking_is_of_the_seed() -> None:
     orders = [rank("random", TRAIN.matrix(), torch.as_tensor(TRAIN.labels), 2, l2=0.1, seed=seed) for seed in (0, 0, 1)]
     assert torch.equal(orders[0], orders[1])
     assert not torch.equal(orders[0], orders[2])
-    assert sorted(orders[0].tolist()) == list(range(40))
+    assert sorted(orders[0].tolist()) == list(range(LAYERS * SIZE))
 
 
 @pytest.mark.parametrize(("name", "message"), [("overlap", "needs classes"), ("best", "there is no ranking 'best'")])

@@ -33,7 +33,7 @@ class Text(LightningDataModule):
     The text comes from files, from the sentences that tasks are trained on, from the hub, or from several of them.
     Each line that is not blank is one text; a line longer than ``max_length`` continues in further rows, so nothing is
     lost. A part of the rows is held out as dev and masked the same way each time, so that its losses compare. What is
-    masked is a pure function of the seed, the epoch and the rows of the batch.
+    masked of a row is a function of the seed, the epoch and the row's number alone.
 
     Args:
         files: Text files in UTF-8.
