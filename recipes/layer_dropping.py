@@ -26,10 +26,10 @@ class LayerDroppingRecipe(CompressionRecipe):
         experiment = self.experiment()
         model, layers = self.model, None
         if model.needs_profile:
-            layers = profile(
-                experiment, model.network, model.network_name, model.statistics, probe=model.score == "probe"
-            )
-            model.selection_cost = experiment.selection_cost("layers.json", model.network)
+            probe = model.score == "probe"
+            layers = profile(experiment, model.network, model.network_name, model.statistics, probe=probe)
+            splits = ("train", "dev") if probe else ("train",)
+            model.selection_cost = experiment.selection_cost("layers.json", model.network, splits)
             show(layers)
         model.adopt(model.choose(layers))  # What cannot be cut is refused before anything is trained.
         reference = self.train_reference(experiment)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel, RobertaConfig, RobertaModel
 
 from toolkit.evaluation import costs
 from toolkit.evaluation.costs import (
@@ -95,6 +95,18 @@ def test_impossible_shapes(measure: Callable[..., object], bert: PreTrainedModel
         measure(bert, length=129)
     with pytest.raises(ValueError, match="batch is 0"):
         measure(bert, batch=0)
+
+
+def test_positions_before_the_padding_are_not_counted() -> None:
+    """RoBERTa begins behind its padding token's number: of 20 positions 18 are left."""
+    config = RobertaConfig(
+        vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        max_position_embeddings=20, pad_token_id=1,
+    )  # fmt: skip
+    network = RobertaModel(config)
+    assert macs(network, length=18) > 0
+    with pytest.raises(ValueError, match="length is 19, but the network has 18 positions"):
+        macs(network, length=19)
 
 
 def test_bytes_are_those_of_the_weight_files(tmp_path: Path) -> None:

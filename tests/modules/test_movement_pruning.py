@@ -98,6 +98,34 @@ def test_network_sees_masked_weights_and_the_optimizer_whole_ones(
     assert all(score.numel() == 0 for score in module.movement.values())
 
 
+def test_a_checkpoint_of_the_window_is_judged_with_its_masks(
+    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    """By every command of Lightning; afterwards training goes on with whole weights."""
+
+    def build() -> MovementPruning:
+        return MovementPruning(data.task, str(tiny_network), sparsity=0.7, interval=2, training=FAST)
+
+    keep = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=12, save_top_k=-1, save_on_train_epoch_end=False)
+    make_trainer(max_epochs=2, callbacks=[keep], enable_checkpointing=True).fit(build(), datamodule=data)
+    module, file = build(), tmp_path / "step=12.ckpt"
+    zeros: list[float] = []
+    name, weight = next(iter(module.weights.items()))
+    module.network.get_submodule(name.removesuffix(".weight")).register_forward_pre_hook(
+        lambda *_: zeros.append(masks.sparsity({name: weight}))
+    )
+    for command in ("validate", "test", "predict"):
+        zeros.clear()
+        getattr(make_trainer(callbacks=[keep], enable_checkpointing=True), command)(
+            module, datamodule=data, ckpt_path=file
+        )
+        assert set(zeros) == {masks.sparsity({name: module.shown[name]})}
+        assert zeros[0] > 0
+        assert masks.sparsity({name: weight}) == 0
+    make_trainer(max_epochs=2, callbacks=[keep], enable_checkpointing=True).fit(module, datamodule=data, ckpt_path=file)
+    assert masks.sparsity(module.weights) == pytest.approx(0.7, abs=1e-4)
+
+
 def test_hidden_weights_come_back(data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]) -> None:
     module = MovementPruning(data.task, str(tiny_network), sparsity=0.5, interval=1, training=FAST)
     came_back = 0

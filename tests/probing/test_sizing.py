@@ -76,6 +76,11 @@ def test_lucky_number_shares_its_luck() -> None:
     assert found == 13
 
 
+def test_the_best_score_takes_the_place_of_the_bar_only_where_none_is_enough() -> None:
+    measured = {1: (0.95, 0.05), 2: (0.93, 0.001)}  # Pooled, both are 0.94, which only the second is sure to be enough.
+    assert smallest_enough(measured.__getitem__, 2, 0.92, 1.0)[0] == 2
+
+
 def test_large_errors_do_not_ask_for_more_than_there_is() -> None:
     found, tried = smallest_enough(lambda k: (min(k, 10) / 10, 0.5), 200, 0.97, 1.0)
     assert found == 10

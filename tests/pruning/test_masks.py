@@ -105,3 +105,9 @@ def test_sparsity_is_exact(wanted: float) -> None:
 def test_scores_of_minus_infinity_go_first() -> None:
     scores = torch.tensor([0.0, -torch.inf, 0.0, 1.0])
     assert mask_smallest(scores, 2).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("count", [1, 7, 50])
+def test_boundary_is_that_of_a_sort(count: int) -> None:
+    values = torch.randint(0, 20, (50,), generator=torch.Generator().manual_seed(0)).float()
+    assert masks.smallest(values, count) == values.sort().values[count - 1]

@@ -104,9 +104,18 @@ def test_counts_are_multiples_near_the_wanted_ones(multiple: int) -> None:
 
 
 def test_a_block_keeps_all_of_its_groups_or_at_least_one_multiple() -> None:
-    assert keep_counts([61, 0, 0], [61, 64, 5], 8) == [61, 8, 5]
+    assert keep_counts([61, 40, 5], [61, 64, 5], 8) == [61, 40, 5]
     with pytest.raises(ValueError, match="multiples of 0"):
         keep_counts([1], [2], 0)
+
+
+def test_blocks_that_keep_more_than_wanted_take_it_from_others() -> None:
+    assert keep_counts([61, 0, 0], [61, 64, 5], 8) == [48, 8, 5]
+    kept = choose_kept(
+        [torch.arange(32), torch.arange(32) + 100, torch.arange(32) + 200], 0.6667, uniform=False, multiple=8
+    )
+    assert [len(own) for own in kept] == [8, 8, 16]
+    assert sum(map(len, choose_kept([torch.arange(8), torch.arange(8) + 100], 0.5, uniform=False))) == 8
 
 
 def test_the_highest_scores_stay() -> None:

@@ -10,26 +10,21 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from toolkit.statistics.influence import BlockInfluence
-from toolkit.statistics.moments import Moments
 from toolkit.statistics.similarity import LayerSimilarity
 from toolkit.statistics.variability import ClassVariability
 
 
 def results(rows: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """What every metric says, twice, because the sums of a process must not be changed by asking."""
-    moments, similarity, influence = Moments(15), LayerSimilarity(3, 5), BlockInfluence(3)
+    similarity, influence = LayerSimilarity(3, 5), BlockInfluence(3)
     variability = ClassVariability(3, 5, 4, corrected=True)
     if len(labels):
-        moments.update(rows.transpose(0, 1).flatten(1))
         similarity.update(rows)
         influence.update(rows)
         variability.update(rows, labels)
     found: dict[str, Tensor] = {}
     for time in ("first", "again"):
         found |= {
-            f"{time} covariance": moments.compute(),
-            f"{time} correlation": moments.correlation(),
-            f"{time} variance": moments.variance(),
             f"{time} similarity": similarity.compute(),
             f"{time} cosine": influence.compute(),
             f"{time} influence": influence.influence(),

@@ -231,8 +231,8 @@ def _inputs(network: PreTrainedModel, batch: int, length: int) -> dict[str, Tens
     """Make sentences without padding, ``(B, T)``; which tokens they hold does not change the cost."""
     if batch < 1 or length < 1:
         raise ValueError(f"batch is {batch} and length {length}; both must be positive.")
-    positions = getattr(network.config, "max_position_embeddings", None)
-    if positions is not None and 0 < positions < length:
+    positions = max_positions(network.config)
+    if positions is not None and positions < length:
         raise ValueError(f"length is {length}, but the network has {positions} positions; give a smaller length.")
     token = 1 if network.config.pad_token_id != 1 else 2
     ids = torch.full((batch, length), token, device=network.device)

@@ -64,7 +64,7 @@ class Meter(Callback):
         """What a report says of it.
 
         Args:
-            network: What was trained, with the weights frozen that were.
+            network: What was trained, on its device, with the weights frozen that were.
 
         Returns:
             ``examples_seen``; ``training_macs``, the multiply-accumulates of a forward and a backward pass over a

@@ -108,13 +108,12 @@ def weighted_scores(metric: str, counts: Array, weights: Array) -> Array:
 
     Returns:
         ``(J, R)`` in float64. A correlation is 0 where a side is constant, and NaN in every set if a value of any
-        example is NaN (Pearson's: or infinite).
+        example is not finite.
     """
     if metric in ("pearson", "spearman"):
         correlate = _pearson if metric == "pearson" else _spearman
-        defined = np.isfinite if metric == "pearson" else _is_number
         scores = np.full((len(counts), len(weights)), np.nan)
-        whole = defined(counts).all(axis=(1, 2))
+        whole = np.isfinite(counts).all(axis=(1, 2))
         if whole.any():
             scores[whole] = correlate(counts[whole, :, 0], counts[whole][0, :, 1], weights)
         return scores
@@ -261,10 +260,6 @@ def _ratio(covariance: Array, variation_x: Array, variation_y: Array) -> Array:
     varied = (variation_x > 0) & (variation_y > 0)
     root = np.sqrt(np.where(varied, variation_x, 1)) * np.sqrt(np.where(varied, variation_y, 1))
     return np.clip(np.where(varied, covariance / root, 0.0), -1, 1)
-
-
-def _is_number(values: Array) -> Array:
-    return ~np.isnan(values)
 
 
 def _per_sentence(column: Tensor, index: Tensor) -> Tensor:

@@ -129,10 +129,18 @@ class FineTuning(LightningModule):
                 f"trainer.precision={self.trainer.precision} rounds the weights themselves, and small steps and "
                 "thresholds vanish; use bf16-mixed or 32-true."
             )
-        self.held.to_weights()
+        self.to_weights()
         self.network.train()
+
+    def to_weights(self) -> None:
+        """Put beside the weights what is no part of the module: the teacher, and the state of methods that prune."""
+        self.held.to_weights()
         for teacher in self._teacher:
             torch.nn.Module.to(teacher, self.device)
+
+    def teardown(self, stage: str) -> None:
+        """Follow the weights, which Lightning has moved to the CPU: what stays on a GPU takes its memory."""
+        self.to_weights()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note where in its epoch the run was interrupted, if it was within one."""

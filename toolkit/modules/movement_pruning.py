@@ -106,6 +106,8 @@ class MovementPruning(WeightPruning):
         self._dense: dict[str, Tensor] = {}  # The weights themselves, while the network has masked ones.
         self._memory: dict[str, Tensor] = {}  # Masked weights, then the gradients of scores.
 
+    checkpointed = WeightPruning.checkpointed | {"movement", "shown"}
+
     def schedule(self, optimizer: Any) -> LambdaLR:
         """The schedule of fine-tuning; with Adam the scores are trained under it, too."""
         if self.fixed:
@@ -118,10 +120,13 @@ class MovementPruning(WeightPruning):
             )
         return super().schedule(optimizer)
 
-    def on_fit_start(self) -> None:
-        """Put the state of a resumed run beside the weights."""
-        super().on_fit_start()
+    def to_weights(self) -> None:
+        """Put scores and masks there, too."""
+        super().to_weights()
         self.shown = {name: shown.to(self.weights[name].device) for name, shown in self.shown.items()}
+        for name, score in self.movement.items():
+            score.data = score.data.to(self.weights[name].device)
+        self._memory = {}
 
     def on_train_batch_start(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Give the network the masked weights."""
@@ -176,6 +181,22 @@ class MovementPruning(WeightPruning):
         super().on_validation_epoch_end()
         self._unhide()
 
+    def on_test_start(self) -> None:
+        """Judge the masked network."""
+        self._hide()
+
+    def on_test_end(self) -> None:
+        """Take the weights back."""
+        self._unhide()
+
+    def on_predict_start(self) -> None:
+        """Ask the masked network."""
+        self._hide()
+
+    def on_predict_end(self) -> None:
+        """Take the weights back."""
+        self._unhide()
+
     def prune_step(self, optimizer: Optimizer, step: int) -> None:
         """Choose anew which weights are hidden."""
         start, end = self.window()
@@ -202,7 +223,8 @@ class MovementPruning(WeightPruning):
 
     def _room(self, name: str) -> Tensor:
         if name not in self._memory:
-            self._memory[name] = torch.empty_like(self.weights[name], requires_grad=False)
+            with torch.inference_mode(False):  # A validation may be the first to use it, and training goes on with it.
+                self._memory[name] = torch.empty_like(self.weights[name], requires_grad=False)
         return self._memory[name]
 
     @torch.no_grad()
@@ -212,7 +234,7 @@ class MovementPruning(WeightPruning):
         for name, shown in self.shown.items():
             weight = self.weights[name]
             self._dense[name] = weight.data
-            weight.data = torch.mul(weight.data, shown, out=self._room(name))
+            weight.data = torch.mul(weight.data, shown.to(weight.device), out=self._room(name))
 
     def _unhide(self) -> None:
         for name, dense in self._dense.items():

@@ -139,19 +139,20 @@ class NeuronSelection(FineTuning):
         Raises:
             RuntimeError: If the deployed network predicts something else than the probe.
         """
-        started = time.perf_counter()
         encoder = self.network
         if self.fine_tunes:
             encoder = load_network(str(reference), self.task, trained=True)
         torch.nn.Module.to(encoder, trainer(logger=False, callbacks=[]).strategy.root_device)
-        splits = ("train", "dev", data.splits[0])
         root = self.features or folder / "features"
-        train, dev, test = (
-            extract_features(
+
+        def extract(split: str) -> Features:
+            return extract_features(
                 encoder, data, split, root / split, dtype=self.features_dtype, pooling=self.pooling, trainer=trainer
             )
-            for split in splits
-        )
+
+        test = extract(data.splits[0])  # It is only reported on, and no part of what the selection costs.
+        started = time.perf_counter()
+        train, dev = extract("train"), extract("dev")
         rank_zero_info(f"selecting among {train.states.shape[1] * train.states.shape[2]:,} neurons")
         options = self.selection
         selected = select_neurons(
@@ -169,6 +170,7 @@ class NeuronSelection(FineTuning):
             faithful=options.faithful,
             progress=rank_zero_info,
         )
+        seconds = time.perf_counter() - started
         oracle = self._deploy(encoder, data, torch.arange(selected.total), selected.oracle)
         oracle_scores = evaluate(oracle, data)
         network = self._deploy(encoder, data, selected.neurons, selected.probe)
@@ -176,7 +178,7 @@ class NeuronSelection(FineTuning):
         scores = evaluate(network, data)
         return network, {
             **summary(selected, self.task.metrics[0], scores, oracle_scores),
-            **selection_cost(encoder, data, ("train", "dev"), time.perf_counter() - started),
+            **selection_cost(encoder, data, ("train", "dev"), seconds),
         }
 
     def _deploy(self, encoder: PreTrainedModel, data: TaskData, neurons: Tensor, probe: Probe) -> PreTrainedModel:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -122,6 +123,8 @@ class ProximalPruning(WeightPruning):
         self._scratch: Tensor | None = None
         self._left: list[float] = []  # Sum of the learning rates from each step to the end of the window.
 
+    checkpointed = WeightPruning.checkpointed | {*CHECKPOINTED}
+
     def schedule(self, optimizer: Any) -> LambdaLR:
         """The schedule of fine-tuning, whose sums the penalty is derived from."""
         scheduler = super().schedule(optimizer)
@@ -180,7 +183,15 @@ class ProximalPruning(WeightPruning):
         """The zeros as they are (paper), or settled on the wanted number by the score in use."""
         self.importances = {}
         if self.sparsity is None:
-            return masks.zeros(self.weights)
+            pruned = masks.zeros(self.weights)
+            if not any(dead.any() for dead in pruned.values()):
+                rank_zero_warn(
+                    f"No weight is zero under model.penalty={self.penalty}, which model.regularizer=loss never makes "
+                    "any: nothing is pruned. Raise the penalty, or say how many are wanted, by model.sparsity."
+                    if self.regularizer == "loss"
+                    else f"No weight is zero under model.penalty={self.penalty}: nothing is pruned. Raise it."
+                )
+            return pruned
         return prune_pattern(self.scores(optimizer, self.metric == "adam", self.floor), self.sparsity, self.pattern)
 
     def _control(self, optimizer: Optimizer, step: int) -> None:
@@ -189,7 +200,8 @@ class ProximalPruning(WeightPruning):
             self.typical = self.typical_gradient(optimizer)
         if self.penalty is None and self.sparsity is not None:
             start, _ = self.window()
-            left = max(self._left[step - 1], HORIZON * self._left[start])
+            # Also the steps that were made and wait for the next proximal one are shrunk by the new penalty.
+            left = max(self._left[step - 1] + self.pending, HORIZON * self._left[start])
             # Where the learning rate is zero throughout, nothing shrinks, and the settling prunes.
             self.gamma = penalty_for_sparsity(self._resistances(optimizer, step), self.sparsity, left) if left else 0.0
 
@@ -233,10 +245,11 @@ class ProximalPruning(WeightPruning):
         """The last penalty, and the natural sparsity: before the pattern was settled on the wanted number."""
         return super().results() | {"natural_sparsity": self.natural_sparsity, "penalty": self.gamma}
 
-    def on_fit_start(self) -> None:
-        """Put the state of a resumed run beside the weights."""
-        super().on_fit_start()
+    def to_weights(self) -> None:
+        """Put the importances there, too."""
+        super().to_weights()
         self.importances = {name: value.to(self.weights[name].device) for name, value in self.importances.items()}
+        self._scratch = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put pattern, penalty, metric and importances into the checkpoint."""

@@ -127,9 +127,9 @@ class StructuredPruning(FineTuning):
         self._left = torch.tensor(rates, dtype=torch.float64).flip(0).cumsum(0).flip(0).tolist()
         return scheduler
 
-    def on_fit_start(self) -> None:
-        """Put the state of a resumed run beside the weights."""
-        super().on_fit_start()
+    def to_weights(self) -> None:
+        """Put the groups' sums and what is dead there, too."""
+        super().to_weights()
         self.groups.to(self.device)
         if not self.sliced:
             self.dead.note(self.structure)
@@ -191,6 +191,9 @@ class StructuredPruning(FineTuning):
 
     def on_train_end(self) -> None:
         """Fix the structure also where training was stopped before its time."""
+        self._fix_early()
+
+    def _fix_early(self) -> None:
         if not self.fixed and self.trainer.optimizers:
             rank_zero_warn(
                 f"Training ended at step {self.trainer.global_step}, before the structure was to be fixed at step "
@@ -205,6 +208,9 @@ class StructuredPruning(FineTuning):
         Raises:
             RuntimeError: If the sliced network computes something else.
         """
+        if not self.fixed:  # A run was resumed that may not go on, as of trainer.max_time: no training ended.
+            self.to_weights()
+            self._fix_early()
         if not self.fixed or self.sliced:
             return
         expected = self._probe()

@@ -96,6 +96,9 @@ class WeightPruning(FineTuning, ABC):
         self.fixed = False
         self.natural_sparsity: float | None = None
 
+    checkpointed: frozenset[str] = frozenset({"pruned", "fixed", "natural_sparsity"})
+    """What a checkpoint has of the pruning."""
+
     @abstractmethod
     def prune_step(self, optimizer: Optimizer, step: int) -> None:
         """Shrink or prune after optimizer step ``step`` (counted from 1) of the window."""
@@ -181,9 +184,18 @@ class WeightPruning(FineTuning, ABC):
         super().on_train_epoch_end()
         self.log("sparsity", masks.sparsity(self.weights), prog_bar=True)
 
-    @torch.no_grad()
     def on_train_end(self) -> None:
         """Fix the pattern also where training was stopped before its time."""
+        self._fix_early()
+
+    def on_fit_end(self) -> None:
+        """Fix it also where a run was resumed that may not go on, as of ``trainer.max_time``: no training ends then."""
+        if not self.fixed:
+            self.to_weights()  # Lightning has moved them, and what the optimizer remembers, to the CPU.
+            self._fix_early()
+
+    @torch.no_grad()
+    def _fix_early(self) -> None:
         if not self.fixed and self.trainer.optimizers:
             rank_zero_warn(
                 f"Training ended at step {self.trainer.global_step}, before the pattern was to be fixed at step "
@@ -253,7 +265,12 @@ class WeightPruning(FineTuning, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the pattern out of the checkpoint."""
         super().on_load_checkpoint(checkpoint)
-        state = checkpoint["pruning"]
+        state = checkpoint.get("pruning")
+        if state is None or not self.checkpointed <= state.keys():
+            raise ValueError(
+                f"The checkpoint is not one of {type(self).__name__}: it lacks the state of its pruning. Give one that "
+                "a run of the same recipe wrote."
+            )
         self.held.pruned = state["pruned"]
         self.fixed = state["fixed"]
         self.natural_sparsity = state["natural_sparsity"]
@@ -265,7 +282,13 @@ def second_moment(optimizer: Optimizer, weight: Parameter) -> Tensor:
     Raises:
         ValueError: If the optimizer keeps none.
     """
-    moment = optimizer.state[weight].get("exp_avg_sq")
+    state = optimizer.state.get(weight, {})
+    if not state and any(optimizer.state.values()):
+        raise ValueError(
+            f"A target of shape {tuple(weight.shape)} has had no gradient: the network does not use it. Leave it "
+            "out by model.targets."
+        )
+    moment = state.get("exp_avg_sq")
     if moment is None:
         raise ValueError(
             f"Curvature is read from Adam's second moment, but {type(optimizer).__name__} keeps none; "

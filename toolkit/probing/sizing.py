@@ -96,10 +96,9 @@ def smallest_enough(
     while True:
         sizes = sorted(measured)
         scores = rising([measured[size][0] for size in sizes])
-        enough = [
-            score >= scores[-1] or score > bar + caution * measured[size][1]
-            for size, score in zip(sizes, scores, strict=True)
-        ]
+        enough = [score > bar + caution * measured[size][1] for size, score in zip(sizes, scores, strict=True)]
+        if not any(enough):
+            enough = [score >= scores[-1] for score in scores]
         place = enough.index(True)
         chosen, below = sizes[place], sizes[place - 1] if place else 0
         if chosen - below <= max(1, _RESOLUTION * chosen):

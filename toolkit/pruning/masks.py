@@ -76,11 +76,27 @@ def _order(scores: Tensor, count: int) -> Tensor:
     """Mark the ``count`` smallest of ``scores``, one dimension, by the exact boundary."""
     if count == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
-    boundary = scores.kthvalue(count).values
+    boundary = smallest(scores, count)
     pruned = scores < boundary
     ties = (scores == boundary).nonzero().flatten()
     pruned[ties[: count - int(pruned.count_nonzero())]] = True
     return pruned
+
+
+def smallest(values: Tensor, count: int) -> Tensor:
+    """The ``count``-th smallest value, a scalar.
+
+    ``Tensor.kthvalue`` gives the same, but PyTorch's deterministic mode refuses it on GPUs.
+
+    Args:
+        values: ``(N,)``.
+        count: From 1 to N.
+
+    Example:
+        >>> smallest(torch.tensor([3.0, 1.0, 2.0]), 2)
+        tensor(2.)
+    """
+    return values.topk(count, largest=False, sorted=False).values.max()
 
 
 def mask_smallest_per_row(scores: Tensor, count: int) -> Tensor:

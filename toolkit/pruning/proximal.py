@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor
 
+from toolkit.pruning.masks import smallest
 from toolkit.pruning.patterns import Blocks, in_blocks
 
 
@@ -216,4 +217,4 @@ def penalty_for_sparsity(resistances: Tensor, sparsity: float, step_sum: float) 
     rank = int(sparsity * resistances.numel())
     if rank == 0:
         return 0.0
-    return float(resistances.flatten().kthvalue(rank).values) / step_sum
+    return float(smallest(resistances.flatten(), rank)) / step_sum

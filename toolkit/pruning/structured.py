@@ -104,8 +104,9 @@ def keep_counts(wanted: Sequence[int], sizes: Sequence[int], multiple: int) -> l
     """Round how many groups each block keeps to a multiple.
 
     Their sum stays as near to the wanted one as that allows: the blocks that lose most by rounding down are rounded up
-    first. A block that is to keep all of its groups does, whatever their number; no other keeps more than it has, nor
-    less than ``multiple``, as far as it has so many.
+    first, and where blocks keep more than wanted, because none keeps less than ``multiple`` (as far as it has so many),
+    others keep less: first those that were rounded up most, then the largest. A block that is to keep all of its groups
+    does, whatever their number, unless it must make room.
 
     Args:
         wanted: How many groups each block is to keep.
@@ -121,6 +122,8 @@ def keep_counts(wanted: Sequence[int], sizes: Sequence[int], multiple: int) -> l
     Example:
         >>> keep_counts([61, 65, 59], [128, 128, 128], 8)
         [64, 64, 56]
+        >>> keep_counts([0, 8], [8, 8], 1)  # The first one keeps a group, so that the other has to give one up.
+        [1, 7]
     """
     if multiple < 1:
         raise ValueError(f"Counts can't be multiples of {multiple}; give 1 or more.")
@@ -134,6 +137,16 @@ def keep_counts(wanted: Sequence[int], sizes: Sequence[int], multiple: int) -> l
         if lacking > 0 and counts[block] < wanted[block] and counts[block] + multiple <= sizes[block]:
             counts[block] += multiple
             lacking -= 1
+    while (surplus := sum(counts) - sum(wanted)) > 0:
+        lower = [
+            max(min(multiple, size), (count - 1) // multiple * multiple)
+            for size, count in zip(sizes, counts, strict=True)
+        ]
+        nearer = [block for block, count in enumerate(counts) if 0 < count - lower[block] < 2 * surplus]
+        if not nearer:
+            break
+        block = max(nearer, key=lambda block: (counts[block] - wanted[block], counts[block]))
+        counts[block] = lower[block]
     return counts
 
 

@@ -16,7 +16,7 @@ The folder of a run::
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -129,13 +129,14 @@ class Experiment:
             meter = Meter()
             trainer = fit(module, self.data, self.trainer, self.output, name, folder, meter)
             if trainer.is_global_zero:
+                seconds = round(meter.elapsed(), 1)
+                torch.nn.Module.to(module.network, trainer.strategy.root_device)  # Lightning leaves it on the CPU.
                 extras = {
                     "optimizer_steps": trainer.global_step,
-                    "training_seconds": round(meter.elapsed(), 1),
+                    "training_seconds": seconds,
                     **meter.results(module.network),
                     **module.results(),
                 }
-                torch.nn.Module.to(module.network, trainer.strategy.root_device)  # Lightning leaves it on the CPU.
                 self._save(module.network, name, target, extras)
                 discard_checkpoints(self.output, folder)
             trainer.strategy.barrier()  # The other processes read the folder, too.
@@ -205,17 +206,20 @@ class Experiment:
                 found.write(path)
         return found
 
-    def selection_cost(self, file: str, network: PreTrainedModel) -> dict[str, int | float]:
+    def selection_cost(
+        self, file: str, network: PreTrainedModel, splits: Sequence[str] = ("train",)
+    ) -> dict[str, int | float]:
         """What `analyse` cost, in the words of the report; empty in all processes but the first, which reports.
 
         Args:
             file: Below the run's folder, where what was found is written.
             network: What was looked at, whole.
+            splits: That it was looked at on.
         """
         seconds = (self.output / file).with_suffix(".seconds")
         if not is_first_process():
             return {}
-        return selection_cost(network, self.data, ("train",), float(seconds.read_text(encoding="utf-8")))
+        return selection_cost(network, self.data, splits, float(seconds.read_text(encoding="utf-8")))
 
     def report(self, *rows: Row) -> Report:
         """Measure the run's networks beside each other, and write the report.
