@@ -95,3 +95,14 @@ def test_tagging_loss_counts_words_not_positions() -> None:
 def test_regression_loss_is_the_mean_squared_difference() -> None:
     rows, labels = rows_with_labels(torch.tensor([[1.0], [3.0]]), torch.tensor([2.0, 5.0]), TASKS["stsb"])
     assert label_loss(rows, labels, TASKS["stsb"]).item() == pytest.approx((1 + 4) / 2)
+
+
+def test_a_network_that_was_judged_goes_on_training(
+    data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
+) -> None:
+    """Lightning validates in inference mode, but not while it fits."""
+    module = FineTuning(data.task, str(tiny_network))
+    trainer = make_trainer(max_epochs=1)
+    before = trainer.validate(module, datamodule=data)
+    assert make_trainer().validate(module, datamodule=data) == before
+    make_trainer(max_epochs=1).fit(module, datamodule=data)

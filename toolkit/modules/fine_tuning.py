@@ -245,6 +245,14 @@ class FineTuning(LightningModule):
         """Teacher's layer that each of the student's learns from, where hidden states are distilled."""
         return matching_layers(student, teacher)
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count anew.
+
+        The sums of an earlier ``Trainer.validate``, although they are zero, are tensors of inference mode, to which the
+        validations of a training cannot add.
+        """
+        self.metrics["dev"].reset()
+
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Score a batch of the dev set."""
         self._score(batch, "dev")
@@ -252,6 +260,11 @@ class FineTuning(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the dev set; every process has seen all of it."""
         self._log_scores("dev")
+
+    def on_test_epoch_start(self) -> None:
+        """Begin to count anew."""
+        for split in self.task.judged:
+            self.metrics[split].reset()
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Score a batch of a judged set."""
