@@ -9,6 +9,7 @@ import pytest
 
 from toolkit.data import TaskData, Text
 from toolkit.data.text_sources import TextSet, hub_texts, task_texts
+from toolkit.tasks import Task
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +87,15 @@ def test_sources_add_up(tmp_path: Path, tiny_network: Path) -> None:
 def test_unknown_task_is_an_error_at_once() -> None:
     with pytest.raises(ValueError, match=r"unknown task 'sst3'; did you mean sst2"):
         Text(sentences_of=["sst3"])
+
+
+def test_a_task_of_ones_own_has_sentences_too(tmp_path: Path) -> None:
+    for name in ("train.tsv", "test.tsv"):
+        (tmp_path / name).write_text("text\ttopic\n" + "".join(f"{name} {row}\tsport\n" for row in range(20)))
+    task = Task(
+        name="topic", kind="classification", format="tsv", texts=("text",), label="topic", metrics=("accuracy",),
+        files={"train": "train.tsv", "test": "test.tsv"}, labels=("sport", "other"),
+    )  # fmt: skip
+    texts = task_texts([task], tmp_path)
+    assert set(texts) < {f"train.tsv {row}" for row in range(20)}
+    assert Text(sentences_of=[task], root=tmp_path).sentences_of == [task]

@@ -24,6 +24,7 @@ from toolkit.probing.analysis import RedundancyAnalysis
 from toolkit.recipe import load
 from toolkit.runs import analyses
 from toolkit.statistics.profile import LayerProfile
+from toolkit.tasks import find_task
 
 PRUNED = {
     "proximal_pruning": ["model"],
@@ -236,6 +237,40 @@ def test_mistakes_are_named_with_their_remedy(
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("error: ")
     assert message in said
+    assert not Path("run").exists()
+
+
+GOOD_ROWS = "sentence\tlabel\n" + "good film\t1\nbad film\t0\n" * 20
+GOOD_WORDS = "the\tO\nJ\tB-person\n\n" * 20
+
+
+@pytest.mark.parametrize(
+    ("task", "content", "message"),
+    [
+        ("sst2", GOOD_ROWS + "bad\n", "train.tsv, line 42: 1 column, but the header has 2"),
+        ("sst2", GOOD_ROWS + "bad\t0\t0\n", "train.tsv, line 42: 3 columns"),
+        ("sst2", GOOD_ROWS + "odd\t2\n", "train.tsv, line 42: unknown label '2'; task 'sst2' knows 0, 1"),
+        ("sst2", "sentence\tlabel\n", "train.tsv: no rows; the split of task 'sst2' is empty"),
+        ("sst2", GOOD_ROWS + "\udce9\t1\n", "train.tsv, line 42: byte 0xe9 is not UTF-8"),
+        ("ner", GOOD_WORDS + "b\n", "line 61: 'b' has 1 column and so no tag"),
+        ("ner", GOOD_WORDS + "b\tI-person\n", "line 61: tag I-person follows"),
+    ],
+    ids=["short row", "long row", "label", "empty", "no UTF-8", "no tag", "no IOB2"],
+)
+def test_mistakes_in_files_are_named_with_their_line(
+    task: str, content: str, message: str, small: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through a door, before anything is written."""
+    for split, name in find_task(task).files.items():
+        file = tmp_path / "data" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        good = GOOD_ROWS if task == "sst2" else GOOD_WORDS
+        file.write_bytes((content if split == "train" else good).encode("utf-8", "surrogateescape"))
+    options = small | {"data.task": task, "data.root": "data"}
+    with pytest.raises(SystemExit) as ended:
+        run.main(["recipe=fine_tuning", *as_options({key: options[key] for key in options if key != "data.size"})])
+    assert ended.value.code == 1
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
     assert not Path("run").exists()
 
 

@@ -37,8 +37,8 @@ class Text(LightningDataModule):
 
     Args:
         files: Text files in UTF-8.
-        sentences_of: Names of tasks, whose training sentences are read without their labels. What a task judges on is
-            left out.
+        sentences_of: Tasks, by their names or your own, whose training sentences are read without their labels. What a
+            task judges on is left out.
         hub: A data set of texts on the hub, or in a local folder.
         root: Folder of the tasks' files, as of the tasks' own data.
         size: Training sentences of a synthetic task, dev included.
@@ -62,7 +62,7 @@ class Text(LightningDataModule):
         self,
         files: list[Path] | None = None,
         *,
-        sentences_of: list[str] | None = None,
+        sentences_of: list[str | Task] | None = None,
         hub: TextSet | None = None,
         root: Path | None = None,
         size: int = 2000,

@@ -10,6 +10,7 @@ import datasets
 
 from toolkit.data.lines import read_lines
 from toolkit.data.task_data import TaskData
+from toolkit.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +48,14 @@ def file_texts(file: Path) -> list[str]:
     return texts
 
 
-def task_texts(tasks: Sequence[str], root: Path | None = None, size: int = 2000) -> list[str]:
+def task_texts(tasks: Sequence[str | Task], root: Path | None = None, size: int = 2000) -> list[str]:
     """Read the sentences of tasks that those tasks are trained on, without their labels.
 
     What a task judges on, its dev and test sets, is left out, and so is the part of the training file that `TaskData`
     holds out as dev by default. The texts of a pair are two; words of a tagging task are joined by spaces.
 
     Args:
-        tasks: Names of tasks.
+        tasks: Names of tasks, or tasks of your own.
         root: Folder of the data files, as of `TaskData`.
         size: Training sentences of a synthetic task, dev included.
 
