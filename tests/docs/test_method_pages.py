@@ -5,10 +5,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.docs.pages import BLOCK, DOCS
 from toolkit.catalogue import recipe_names
 from toolkit.options.command_line import PlainCLI, Resolving, has_module
+from toolkit.options.values import flatten
 
 SECTIONS = ("The idea", "Recipe", "In a real run", "Cost", "When to use it, and when not", "What is the paper")
 METHODS = sorted((DOCS / "methods").glob("*.md"))
@@ -61,6 +63,32 @@ def test_commands_have_options_that_are_there(page: Path) -> None:
             Resolving(name, options)
         else:
             PlainCLI(name, options)
+
+
+def described_options(page: Path) -> set[str]:
+    """The options that the tables of a page describe, those of a group as ``GROUP.``."""
+    found = set()
+    for head, rows in re.findall(r"^\| (option[^|]*) \|.*\n\|[ -|:]*\n((?:\|.*\n)+)", page.read_text(), re.MULTILINE):
+        group = re.search(r"`(\w+\.)`", head)
+        for row in rows.splitlines():
+            names = re.findall(r"`([\w.*]+)`", row.split("|")[1])
+            found |= {(group[1] if group else "") + name.removesuffix("*") for name in names}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("page", "recipe"),
+    [("configuration.md", "proximal_pruning"), ("comparing.md", "compare")]
+    + [(f"methods/{page.stem}.md", page.stem) for page in METHODS],
+)
+def test_tables_describe_options_that_are_there(page: str, recipe: str) -> None:
+    names = described_options(DOCS / page)
+    assert names
+    given = ["--data.hub.path=texts"] if recipe == "proximal_pretraining" else []  # Null, a group shows no options.
+    config = Resolving(recipe, given).resolved() if has_module(recipe) else PlainCLI(recipe, []).recipe().config
+    options = {f"{name}." for name in flatten(yaml.safe_load(config))}
+    lacking = {name for name in names if not any(option.startswith(name.rstrip(".") + ".") for option in options)}
+    assert lacking == set()
 
 
 def test_commands_are_found() -> None:
