@@ -130,3 +130,15 @@ def bench(session: nox.Session) -> None:
     """Measure what pruning steps, statistics, features and selection cost; prints ratios and writes JSON."""
     install(session, "tests", package=".[demo]")
     session.run("pytest", "-m", "benchmark", "-s", "tests/benchmarks", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(name="bench-accuracy")
+def bench_accuracy(session: nox.Session) -> None:
+    """Train what is compared by its accuracy: orderings of neurons, pruning callbacks, equal MACs. Takes hours."""
+    install(session, "tests", package=".[demo]")
+    seeds = session.posargs or ["--seeds", "0", "1", "2"]
+    session.run("python", "tests/benchmarks/ordering_table.py", "runs/orderings", *seeds)
+    session.run("python", "tests/benchmarks/sparsity_baselines.py", "runs/baselines", *seeds)
+    grid = ["recipe=compare", "--config=tests/benchmarks/equal_macs.yaml", f"seeds=[{','.join(seeds[1:])}]"]
+    session.run("python", "-m", "toolkit.run", *grid, "output=runs/equal-macs")
+    session.run("python", "tests/benchmarks/equal_macs.py", "runs/equal-macs")

@@ -25,6 +25,7 @@ TRAINER: dict[str, Any] = {
 }
 OWN: dict[str, dict[str, Any]] = {
     "fine_tuning": {},
+    "quickstart": {},
     "proximal_pruning": {},
     "magnitude_pruning": {"model.score": "curvature"},
     "movement_pruning": {},
@@ -35,6 +36,7 @@ OWN: dict[str, dict[str, Any]] = {
     "layer_analysis": {},
     "redundancy_analysis": {"model.redundancy.rankings": ["surgeon", "gaussian", "norm"]},
     "proximal_pretraining": {"model.sparsity": 0.6},
+    "magnitude_pretraining": {"model.sparsity": 0.6},
     "pipeline": {
         "stages": [
             {"recipe": "layer_dropping", "options": {"model.keep": 2}},
@@ -121,7 +123,7 @@ def words_of(recipe: str, network: Path, **overrides: Any) -> list[str]:
             options = {"network": str(network), "seed_everything": 1, "timing.seconds": 0, "data.task": TASK}
         options |= {"data": options.pop("data", {}) | data, "trainer": trainer}
     else:
-        if recipe == "proximal_pretraining":
+        if recipe.endswith("_pretraining"):
             data = {key: value for key, value in data.items() if key != "limit_eval"} | {"sentences_of": [TASK]}
         else:
             data["task"] = TASK

@@ -25,6 +25,7 @@ from toolkit.models.encoder import load_network
 from toolkit.models.pooling import Pooling
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.training import Training
+from toolkit.probing.clustering import Representative
 from toolkit.probing.linear import Probe, Score, named_score
 from toolkit.probing.registry import OF_CLASSES, RankingName, possible_rankings
 from toolkit.probing.selection import SelectedNeurons, select_neurons
@@ -38,7 +39,12 @@ ROUNDING = {"float16": 2.0**-10, "float32": 0.0}
 TOLERANCE = 1e-3
 
 
-_OURS = ("ranking", "delta", "caution")  # Options of the selection that the authors' procedure does not have.
+_OURS = (
+    "ranking",
+    "delta",
+    "representative",
+    "caution",
+)  # Options of the selection that the authors' procedure does not have.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +60,7 @@ class Selection:
         layer_delta: Part of it that may be lost by leaving out upper layers.
         cluster_threshold: Distance 1 - |r| below which neurons count as one cluster, of which one is kept; null leaves
             clusters out, as the surgeon and elimination see redundancy themselves.
+        representative: The neuron of a cluster that stands for it: its medoid, or one that is drawn.
         caution: Standard errors by which the dev score must be above the bar.
         faithful: Do as the authors' code does, with its losses per step, and its probes.
     """
@@ -62,6 +69,7 @@ class Selection:
     delta: float = 0.03
     layer_delta: float = 0.01
     cluster_threshold: float | None = None
+    representative: Representative = "medoid"
     caution: float = 1.0
     faithful: bool = False
 
@@ -165,6 +173,7 @@ class NeuronSelection(FineTuning):
             delta=options.delta,
             layer_delta=options.layer_delta,
             cluster_threshold=options.cluster_threshold,
+            representative=options.representative,
             caution=options.caution,
             seed=self.seed,
             faithful=options.faithful,

@@ -90,6 +90,7 @@ def select_neurons(
     delta: float = 0.03,
     layer_delta: float = 0.01,
     cluster_threshold: float | None = None,
+    representative: Representative = "medoid",
     caution: float = 1.0,
     penalties: Sequence[float] = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4),
     seed: int = 0,
@@ -115,10 +116,11 @@ def select_neurons(
         layer_delta: Part of it that may be lost by leaving out upper layers, in [0, 1).
         cluster_threshold: Of :func:`toolkit.probing.clustering.cluster_neurons`; None leaves clusters out, as
             rankings that see redundancy themselves (``surgeon``, ``elimination``) do better with all neurons.
+        representative: The neuron of a cluster that stands for it: its medoid, or one that is drawn.
         caution: How many standard errors; 0 takes the scores as they are.
         penalties: L2 penalties that the oracle and the probes on k neurons choose from by their dev score; those
             between have the oracle's.
-        seed: Of what is random: the ranking of that name and, with ``faithful``, the probes and the representatives.
+        seed: Of what is random: the ranking and the representatives of that name, and with ``faithful`` the probes.
         faithful: Do as the authors' code does: minibatch Adam on raw features in the order of the rows with fixed
             penalties, a random neuron of each cluster (threshold 0.3, if none is given), linguistic correlation
             analysis, and the first k of `PAPER_SHARES` that loses less than 1 % of the *clusters'* score. Of the
@@ -151,7 +153,7 @@ def select_neurons(
 
     candidates, constant = probing.neurons, 0
     if cluster_threshold is not None:
-        kind: Representative = "random" if faithful else "medoid"
+        kind: Representative = "random" if faithful else representative
         features = probing.columns(0, candidates)
         clusters = cluster_neurons(features, cluster_threshold, representative=kind, seed=seed)
         constant = clusters.num_constant
