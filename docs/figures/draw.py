@@ -216,9 +216,10 @@ def neuron_selection(runs: Path, figure: Figure) -> None:
     heads = found.pop("task")
     share, kept = heads.index("share"), heads.index("kept")
     axes = figure.subplots()
-    bars = axes.barh(list(found), [number(row[share]) for row in found.values()], color="tab:blue")
+    colors = ["lightgrey" if task in ("CoLA", "RTE") else "tab:blue" for task in found]  # Two were not learned.
+    bars = axes.barh(list(found), [number(row[share]) for row in found.values()], color=colors)
     axes.bar_label(bars, [f"kept {row[kept]}" for row in found.values()], padding=3, color=GREY, fontsize=9)
-    axes.set(xlabel="neurons that are selected, % of 2,688", xlim=(0, 12))
+    axes.set(xlabel="neurons that are selected, % of 2,688 (light: not learned)", xlim=(0, 42))
     axes.invert_yaxis()
 
 
