@@ -253,6 +253,25 @@ def proximal_pretraining(runs: Path, figure: Figure) -> None:
     axes.legend()
 
 
+def quality_size(runs: Path, figure: Figure) -> None:
+    """Accuracy over the size of the file, and over multiplications."""
+    found = table("Quality, size and speed on SST-2", "")
+    heads = found.pop("")
+    families: dict[str, list[list[str]]] = {}  # Rows "60 % zeros, by curvature" and so on are one line.
+    for name, row in found.items():
+        families.setdefault(name.partition(" zeros, ")[2] or name, []).append(row)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, head in zip(panels, ("MB", "MACs"), strict=True):
+        column = heads.index(head)
+        for place, (family, rows) in enumerate(families.items()):
+            means, deviations = zip(*(map(number, row[0].split("±")) for row in rows), strict=True)
+            sizes = [number(row[column]) for row in rows]
+            axes.errorbar(sizes, means, deviations, marker="osD^vPX*"[place], ls=":", capsize=3, label=family)
+    panels[0].set(xlabel="MB on disk, zeros left out", ylabel="accuracy, %")
+    panels[1].set(xlabel="G multiply-accumulates at 128 tokens")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
+
+
 DRAWN: dict[str, Callable[[Path, Figure], None]] = {
     function.__name__: function
     for function in (
@@ -266,6 +285,7 @@ DRAWN: dict[str, Callable[[Path, Figure], None]] = {
         movement_pruning,
         wanda_pruning,
         redundancy_analysis,
+        quality_size,
     )
 }
 

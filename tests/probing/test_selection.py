@@ -219,3 +219,25 @@ def test_a_ranking_that_the_task_has_not_is_refused(name: str, message: str) -> 
         rank(name, TRAIN.matrix(), torch.as_tensor(TRAIN.labels), None, l2=0.1)
     with pytest.raises(ValueError, match=f"ranking is '{name}'"):
         select_neurons(TRAIN, TRAIN, num_classes=None, score=named_score("pearson", None), ranking=name)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_an_oracle_that_hardly_beats_guessing_is_told(learned: bool) -> None:
+    rng = np.random.default_rng(0)
+    splits = []
+    for rows in (400, 200):
+        states = rng.normal(size=(rows, 2, 10))
+        labels = (states[:, 1, 0] > 0 if learned else rng.random(rows) < 0.5).astype(np.int64)
+        splits.append(ArrayStates(states, labels))
+    lines: list[str] = []
+    found = select_neurons(*splits, num_classes=2, score=ACCURACY, progress=lines.append)
+    assert any("guessing" in line for line in lines) is not learned
+    common = np.bincount(splits[0].labels).argmax()
+    assert found.guessing == pytest.approx((splits[1].labels == common).mean())
+
+
+def test_guessing_a_value_is_worth_nothing() -> None:
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(300, 2, 10))
+    split = ArrayStates(states, states[:, 0, 3])
+    assert select_neurons(split, split, num_classes=None, score=named_score("pearson")).guessing == 0

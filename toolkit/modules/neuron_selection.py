@@ -261,6 +261,7 @@ def summary(
             "retention": retention,
             "metric": metric,
             "oracle_scores": oracle,
+            "guessing": selected.guessing,
             "constant": selected.constant,
             "stages": [
                 {

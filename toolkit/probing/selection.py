@@ -37,6 +37,7 @@ PAPER_SHARES = (
 """Shares of all neurons that the authors' code tries, in this order."""
 
 _PAPER_PROBE = {"solver": "adam", "l1": 1e-5, "l2": 1e-5, "norm": "frobenius", "standardize": False, "shuffle": False}
+_CERTAIN = 4  # Standard errors that the oracle should be better than guessing by: the gain is known to a quarter then.
 _PAPER_LOSS = 0.01  # part of the clusters' score that the last step may lose
 
 
@@ -52,6 +53,8 @@ class SelectedNeurons:
         total: Number of neurons of all layers.
         constant: How many of the neurons that were clustered never change.
         path: Dev score for each number of neurons that was tried.
+        guessing: Dev score of the same guess for every row. Where the oracle's is hardly better, what is kept of it
+            says nothing.
     """
 
     neurons: Tensor
@@ -61,6 +64,7 @@ class SelectedNeurons:
     total: int
     constant: int = 0
     path: dict[int, float] = field(default_factory=dict)
+    guessing: float = 0.0
 
     @property
     def share(self) -> float:
@@ -147,6 +151,12 @@ def select_neurons(
     oracle = probing.stage("oracle", torch.arange(probing.total))
     whole = probing.probe
     progress(str(oracle))
+    guess, error = probing.guessing()
+    if not oracle.dev - guess > _CERTAIN * error:
+        progress(
+            f"of this {guess:.4f} is guessing: what is left, {oracle.dev - guess:.4f} ± {error:.4f}, is too uncertain "
+            "for a part of it to mean much; train the network longer, or give more sentences"
+        )
     stages = [oracle, probing.lowest_layers(oracle, layer_delta)]
     progress(str(stages[-1]))
     bar = lowest_score(oracle.dev, delta)
@@ -193,6 +203,7 @@ def select_neurons(
         total=probing.total,
         constant=constant,
         path=path,
+        guessing=guess,
     )
 
 

@@ -141,6 +141,20 @@ class Probing:
         error = standard_error(leave_out(self._on_rows(outputs), len(outputs)) - bars)
         return self.score(outputs), error
 
+    def guessing(self) -> tuple[float, float]:
+        """The dev score of the same guess for every row, the commonest class or the mean value of train.
+
+        Returns:
+            It, and the standard error of the oracle's gain over it.
+        """
+        targets, num_rows = self.targets[0], len(self.targets[1])
+        if self.num_classes is None:
+            guess = targets.double().mean().expand(num_rows, 1)
+        else:
+            guess = targets.bincount(minlength=self.num_classes).double().expand(num_rows, -1)
+        without = leave_out(self._on_rows(guess), num_rows)
+        return self.score(guess), standard_error(self._oracle[1] - without)
+
     def score(self, outputs: Tensor, rows: Tensor | None = None, *, split: int = 1) -> float:
         """Score the outputs of rows of a split.
 
