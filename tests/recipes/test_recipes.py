@@ -1,4 +1,4 @@
-"""Every recipe through every door, and what each door says of a mistake."""
+"""Every recipe through every door."""
 
 import json
 import subprocess
@@ -17,14 +17,11 @@ from toolkit.catalogue import recipe_class, recipe_file, recipe_names
 from toolkit.evaluation.report import Report
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.proximal_pruning import ProximalPruning
-from toolkit.options.messages import nearest
-from toolkit.options.precision import supported_precision
 from toolkit.options.words import as_options
 from toolkit.probing.analysis import RedundancyAnalysis
 from toolkit.recipe import load
 from toolkit.runs import analyses
 from toolkit.statistics.profile import LayerProfile
-from toolkit.tasks import find_task
 
 PRUNED = {
     "proximal_pruning": ["model"],
@@ -203,105 +200,6 @@ def test_help_and_configuration_are_printed(flag: str, capsys: pytest.CaptureFix
         assert yaml.safe_load(printed)["model"]["sparsity"] == 0.8
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["recipe=proximal_prunning"], "did you mean proximal_pruning?"),
-        (["recipe=fine_tuning", "model.sparsity=0.5"], "no option model.sparsity"),
-        (["recipe=proximal_pruning", "model.sparsty=0.5"], "did you mean model.sparsity?"),
-        (["recipe=proximal_pruning", "model.learning_rate=1"], "did you mean model.training.learning_rate?"),
-        (["recipe=proximal_pruning", "trainer.max_epoch=1"], "did you mean trainer.max_epochs?"),
-        (["recipe=proximal_pruning", "model.sparsity=much"], "model.sparsity"),
-        (["recipe=proximal_pruning", "model.sparsity=1.5"], "[0, 1)"),
-        (["recipe=proximal_pruning", "model.metric=l2"], "model.metric"),
-        (["recipe=proximal_pruning", "data.task=sst3"], "did you mean sst2?"),
-        (["recipe=proximal_pruning", "model.network=no/such/folder/at/all"], "no/such/folder"),
-        (["recipe=magnitude_pruning", "reference=nowhere"], "reference=nowhere"),
-        (["recipe=fine_tuning", "model.distillation.teacher=nowhere/at/all"], "nowhere/at/all"),
-        (["recipe=fine_tuning", "trainer.enable_checkpointing=false"], "ModelCheckpoint"),
-        (["recipe=neuron_selection", "data.dev=official"], "the very set that they are judged on"),
-        (["recipe=neuron_selection", "model.selection.delta=2"], "selection.delta"),
-        (["recipe=layer_dropping", "model.keep=9"], "model.keep is 9"),
-        (["verbose"], "'verbose' is no option"),
-        (["data.task=sst2"], "begin with recipe=NAME"),
-    ],
-)
-def test_mistakes_are_named_with_their_remedy(
-    words: list[str], message: str, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    kept = {key.split("=")[0] for key in words}
-    shared = [f"--{key}={value}" for key, value in small.items() if key not in kept] if len(words) > 1 else []
-    with pytest.raises(SystemExit) as ended:
-        run.main([*words[:1], *shared, *words[1:]])
-    assert ended.value.code == 1
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("error: ")
-    assert message in said
-    assert not Path("run").exists()
-
-
-GOOD_ROWS = "sentence\tlabel\n" + "good film\t1\nbad film\t0\n" * 20
-GOOD_WORDS = "the\tO\nJ\tB-person\n\n" * 20
-
-
-@pytest.mark.parametrize(
-    ("task", "content", "message"),
-    [
-        ("sst2", GOOD_ROWS + "bad\n", "train.tsv, line 42: 1 column, but the header has 2"),
-        ("sst2", GOOD_ROWS + "bad\t0\t0\n", "train.tsv, line 42: 3 columns"),
-        ("sst2", GOOD_ROWS + "odd\t2\n", "train.tsv, line 42: unknown label '2'; task 'sst2' knows 0, 1"),
-        ("sst2", "sentence\tlabel\n", "train.tsv: no rows; the split of task 'sst2' is empty"),
-        ("sst2", GOOD_ROWS + "\udce9\t1\n", "train.tsv, line 42: byte 0xe9 is not UTF-8"),
-        ("ner", GOOD_WORDS + "b\n", "line 61: 'b' has 1 column and so no tag"),
-        ("ner", GOOD_WORDS + "b\tI-person\n", "line 61: tag I-person follows"),
-    ],
-    ids=["short row", "long row", "label", "empty", "no UTF-8", "no tag", "no IOB2"],
-)
-def test_mistakes_in_files_are_named_with_their_line(
-    task: str, content: str, message: str, small: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Through a door, before anything is written."""
-    for split, name in find_task(task).files.items():
-        file = tmp_path / "data" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        good = GOOD_ROWS if task == "sst2" else GOOD_WORDS
-        file.write_bytes((content if split == "train" else good).encode("utf-8", "surrogateescape"))
-    options = small | {"data.task": task, "data.root": "data"}
-    with pytest.raises(SystemExit) as ended:
-        run.main(["recipe=fine_tuning", *as_options({key: options[key] for key in options if key != "data.size"})])
-    assert ended.value.code == 1
-    assert message in capsys.readouterr().err.strip().splitlines()[-1]
-    assert not Path("run").exists()
-
-
-def test_misspelt_key_of_a_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "mine.yaml"
-    file.write_text("recipe: proximal_pruning\nmodel: {sparsty: 0.5}\n")
-    with pytest.raises(SystemExit):
-        cli.main(["fit", "--config", str(file)])
-    assert "did you mean model.sparsity?" in capsys.readouterr().err
-
-
-def test_folder_of_another_run_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    run.main(["recipe=fine_tuning", *words])
-    report = Path("run/report.json").read_bytes()
-    for extra, message in (
-        ([], "resume=true"),
-        (["resume=true", "data.size=130"], "data.size: 120 there, 130 here"),
-    ):
-        with pytest.raises(SystemExit):
-            run.main(["recipe=fine_tuning", *words, *extra])
-        assert message in capsys.readouterr().err
-    run.main(["recipe=fine_tuning", *words, "resume=true"])
-    assert Path("run/report.json").read_bytes() == report
-    Path("mine").mkdir()
-    Path("mine/thesis.tex").write_text("")
-    with pytest.raises(SystemExit):
-        run.main(["recipe=fine_tuning", *words, "output=mine"])
-    assert "no run's folder" in capsys.readouterr().err
-    assert [file.name for file in Path("mine").iterdir()] == ["thesis.tex"]
-
-
 @pytest.mark.parametrize("stage", ["reference", "model"])
 def test_interrupted_run_resumes_to_the_same_weights(
     stage: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -403,26 +301,6 @@ def test_reference_and_teacher_are_read_by_label_names_and_must_know_the_task(
 def test_trial_run_of_one_batch(words: list[str]) -> None:
     run.main(["recipe=magnitude_pruning", *words, "trainer.fast_dev_run=true"])
     assert Report.read("run").rows[1].sparsity == pytest.approx(0.8, abs=1e-3)
-
-
-def test_objects_are_no_options() -> None:
-    with pytest.raises(ValueError, match=r"trainer.callbacks takes values.*class_path"):
-        as_options({"trainer.callbacks": [object()]})
-
-
-def test_nearest_option() -> None:
-    assert nearest("data.tsk", {"data.task": 1, "data.root": 2}) == "data.task"
-    assert nearest("zebra", {"data.task": 1}) is None
-
-
-def test_bfloat16_falls_back_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    with pytest.warns(UserWarning, match="32-true replaces bf16-mixed"):
-        assert supported_precision("bf16-mixed") == "32-true"
-    assert supported_precision("32-true") == "32-true"
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
-    assert supported_precision("bf16-mixed") == "bf16-mixed"
 
 
 @pytest.mark.slow
