@@ -259,7 +259,7 @@ def quality_size(runs: Path, figure: Figure) -> None:
     heads = found.pop("")
     families: dict[str, list[list[str]]] = {}  # Rows "60 % zeros, by curvature" and so on are one line.
     for name, row in found.items():
-        families.setdefault(name.partition(" zeros, ")[2] or name, []).append(row)
+        families.setdefault(re.sub(r"^\d+ % ", "", name), []).append(row)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, head in zip(panels, ("MB", "MACs"), strict=True):
         column = heads.index(head)
@@ -267,9 +267,9 @@ def quality_size(runs: Path, figure: Figure) -> None:
             means, deviations = zip(*(map(number, row[0].split("±")) for row in rows), strict=True)
             sizes = [number(row[column]) for row in rows]
             axes.errorbar(sizes, means, deviations, marker="osD^vPX*"[place], ls=":", capsize=3, label=family)
-    panels[0].set(xlabel="MB on disk, zeros left out", ylabel="accuracy, %")
-    panels[1].set(xlabel="G multiply-accumulates at 128 tokens")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
+    panels[0].set(xlabel="MB on disk", ylabel="accuracy, %")
+    panels[1].set(xlabel="G multiply-accumulates")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
 
 
 DRAWN: dict[str, Callable[[Path, Figure], None]] = {
