@@ -1,6 +1,7 @@
 """Structured pruning: exact shares, groups that stay dead, a cut network that computes the same, exact resumption."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
@@ -220,6 +221,31 @@ def test_checkpoint_of_the_cut_network_is_loaded(
     trainer.save_checkpoint(tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match="says nothing of a structure"):
         make_trainer().test(build("taylor", data, tiny_network), datamodule=data, ckpt_path=tmp_path / "other.ckpt")
+
+
+@pytest.mark.parametrize("method", ["taylor", "proximal"])
+def test_resumed_training_whose_time_is_up_is_cut_with_a_warning(
+    method: str, data: TaskData, tiny_network: Path, make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    """No training ends then, as none begins."""
+    keep = ModelCheckpoint(tmp_path, filename="at", every_n_train_steps=5)
+
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            if trainer.global_step == 6:
+                raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit):
+        make_trainer(callbacks=[keep, Stop()], enable_checkpointing=True).fit(
+            build(method, data, tiny_network), datamodule=data
+        )
+    module = build(method, data, tiny_network)
+    with pytest.warns(UserWarning, match="Training ended at step 5, before the structure was to be fixed"):
+        make_trainer(callbacks=[keep, Timer(timedelta(0))], enable_checkpointing=True).fit(
+            module, datamodule=data, ckpt_path=tmp_path / "at.ckpt"
+        )
+    assert module.sliced
+    assert sum(map(len, module.structure.kept("neurons"))) < sum(map(len, module.original.kept("neurons")))
 
 
 def test_training_that_ends_early_is_cut_with_a_warning(

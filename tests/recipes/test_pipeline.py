@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from toolkit import run
 from toolkit.evaluation.report import Report
@@ -47,7 +48,12 @@ def weights(folder: str) -> bytes:
 def test_every_stage_begins_with_what_the_one_before_it_made(
     options: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run.main(["recipe=pipeline", *as_options(options)])
+    run.main(["recipe=pipeline", *as_options(options | {"baseline": {"model.training.learning_rate": 3e-5}})])
+    rates = [
+        yaml.safe_load(file.read_text())["model"]["training"]["learning_rate"]
+        for file in sorted(Path("run").glob("[0-3]-*/config.yaml"))
+    ]
+    assert rates == [3e-5, 1e-4, 1e-4, 1e-4]
     assert "recovery" in capsys.readouterr().out
     rows = Report.read("run").rows
     assert [row.name for row in rows] == ["fine_tuning", "layer_dropping", "zeros", "recovery"]
