@@ -3,48 +3,57 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
 from toolkit.evaluation.export_report import ExportReport, onnx_latencies
-from toolkit.models.export import export_onnx
+from toolkit.models.export import export_onnx, export_program
 from toolkit.modules.stored_network import StoredNetwork
 from toolkit.recipe import Recipe
 
 
 @dataclass(kw_only=True)
 class ExportRecipe(Recipe):
-    """Export a stored network to ONNX, and compare it with PyTorch on sentences of a task.
+    """Export a stored network to ONNX, or by torch.export, and compare it with PyTorch on sentences of a task.
 
     Args:
         model: The network.
+        format: ``onnx``, computed by onnxruntime; or ``program``, of ``torch.export``, computed by PyTorch.
         opset: Version of ONNX's operators, 14 to 20.
         tolerance: How far an output may be from PyTorch's.
     """
 
     model: StoredNetwork
+    format: Literal["onnx", "program"] = "onnx"
     opset: int = 17
     tolerance: float = 1e-4
 
     def run(self) -> ExportReport:
         """Export, compare, measure, report."""
         experiment = self.experiment()
-        folder = Path(experiment.output) / "onnx"
+        folder = Path(experiment.output) / self.format
         shutil.rmtree(folder, ignore_errors=True)  # Only a resumed run finds one.
-        network = self.model.network
+        network, tokenizer, examples = self.model.network, self.data.tokenizer, self.data.loader(self.data.splits[0])
         nn.Module.to(network, device="cpu")
-        exported = export_onnx(
-            network,
-            folder,
-            self.data.loader(self.data.splits[0]),
-            tokenizer=self.data.tokenizer,
-            opset=self.opset,
-            tolerance=self.tolerance,
-        )
-        parameter_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
-        pytorch, onnxruntime = onnx_latencies(network, folder, self.timing) if self.timing.seconds else (None, None)
+        pytorch = onnxruntime = None
+        if self.format == "onnx":
+            exported = export_onnx(
+                network, folder, examples, tokenizer=tokenizer, opset=self.opset, tolerance=self.tolerance
+            )
+            if self.timing.seconds:
+                pytorch, onnxruntime = onnx_latencies(network, folder, self.timing)
+        else:
+            exported = export_program(
+                network, folder / "model.pt2", examples, tokenizer=tokenizer, tolerance=self.tolerance
+            )[1]
+            tokenizer.save_pretrained(folder)
+            network.config.save_pretrained(folder)
         report = ExportReport(
-            exported=exported, parameter_bytes=parameter_bytes, pytorch=pytorch, onnxruntime=onnxruntime
+            exported=exported,
+            parameter_bytes=4 * sum(parameter.numel() for parameter in network.parameters()),
+            pytorch=pytorch,
+            onnxruntime=onnxruntime,
         )
         report.write(experiment.output / "export.json")
         return report

@@ -2,10 +2,10 @@
 
     TOOLKIT_DATA=… python tests/benchmarks/neuron_table.py runs/neurons [--tasks upos sst2] [--seeds 0 1 2]
 
-Sentence tasks: MiniLM is fine-tuned first on at most 2,000 sentences of at most 64 tokens, 3 epochs in batches of 16;
-at most 1,000 sentences decide, and as many are judged.
-Tagging tasks: pretrained MiniLM, 1,500 sentences for training. Every cell is the module ``NeuronSelection`` with its
-defaults, judged but not saved, and a file of its own: what is complete is not run again.
+Sentence tasks: MiniLM is fine-tuned first on at most 2,000 sentences of at most 64 tokens, 3 epochs in batches of 16
+(``--limit``, ``--length`` and ``--epochs`` change that); at most 1,000 sentences decide, and as many are judged.
+Tagging tasks: pretrained MiniLM, 1,500 sentences for training (``--limit``). Every cell is the module
+``NeuronSelection`` with its defaults, judged but not saved, and a file of its own: what is complete is not run again.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import shutil
 import statistics
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,36 @@ TASKS = ("upos", "chunking", "ner", "sst2", "mrpc", "cola", "rte", "qnli", "stsb
 TAGGING = ("upos", "xpos", "chunking", "ner")
 
 
-def select(task: str, seed: int, folder: Path, selection: Selection) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Budget:
+    """What a network and its probes may learn from."""
+
+    limit: int | None = None
+    length: int = 64
+    epochs: int = 3
+
+    def name(self, task: str, kind: str, seed: int) -> str:
+        """Of what is stored of a cell; the budget's name is in it unless it is the usual one."""
+        changed = [] if self == Budget() else [f"{self.limit or 'usual'}x{self.length}x{self.epochs}"]
+        return "-".join([task, kind, *changed, str(seed)])
+
+
+def select(task: str, seed: int, folder: Path, selection: Selection, budget: Budget) -> dict[str, Any]:
     """Fine-tune if it is a sentence task, select, judge."""
     seed_everything(seed, verbose=False)
     limits: dict[str, Any] = (
-        {"limit_train": 1500} if task in TAGGING else {"limit_train": 2000, "limit_eval": 1000, "max_length": 64}
+        {"limit_train": budget.limit or 1500}
+        if task in TAGGING
+        else {"limit_train": budget.limit or 2000, "limit_eval": 1000, "max_length": budget.length}
     )
     data = TaskData(task, batch_size=16, split_seed=seed, **limits)
-    reference = folder / f"{task}-reference-{seed}"
+    reference = folder / budget.name(task, "reference", seed)
     if task not in TAGGING and not (reference / "config.json").is_file():
         module = FineTuning(data.task)
         trainer = Trainer(
-            max_epochs=3, precision="bf16-mixed", gradient_clip_val=1.0, logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, use_distributed_sampler=False,
+            max_epochs=budget.epochs, precision="bf16-mixed", gradient_clip_val=1.0, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+            use_distributed_sampler=False,
         )  # fmt: skip
         trainer.fit(module, datamodule=data)
         module.network.save_pretrained(reference)
@@ -64,17 +82,21 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--limit", type=int, help="training sentences; 2,000 (1,500 for tags) if not given")
+    parser.add_argument("--length", type=int, default=Budget.length, help="tokens of a sentence")
+    parser.add_argument("--epochs", type=int, default=Budget.epochs, help="of fine-tuning on a sentence task")
     parser.add_argument("--faithful", action="store_true", help="the authors' procedure in place of ours")
     options = parser.parse_args()
+    budget = Budget(options.limit, options.length, options.epochs)
     options.folder.mkdir(parents=True, exist_ok=True)
     cells: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for seed in options.seeds:
         for task in options.tasks:
             kind = "faithful" if options.faithful else "neurons"
-            file = options.folder / f"{task}-{kind}-{seed}.json"
+            file = options.folder / f"{budget.name(task, kind, seed)}.json"
             if not file.is_file():
                 with user_errors():
-                    cell = select(task, seed, options.folder, Selection(faithful=options.faithful))
+                    cell = select(task, seed, options.folder, Selection(faithful=options.faithful), budget)
                 file.write_text(json.dumps(cell), encoding="utf-8")
                 print(task, seed, {key: cell[key] for key in ("kept", "share", "oracle", "retention")}, flush=True)
             cells[task].append(json.loads(file.read_text(encoding="utf-8")))

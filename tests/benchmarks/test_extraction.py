@@ -89,10 +89,13 @@ def test_extraction_beside_neurox(tmp_path: Path, neurox_path: str) -> None:
     )
     theirs = time.process_time() - started
     len(data.split("train"))  # Tokenised by both once; NeuroX does it within.
-    started = time.process_time()
     trainer = partial(Trainer, accelerator="cpu", enable_progress_bar=False)
+    started = time.process_time()
     features = extract_features(network, data, "train", tmp_path / "features", trainer=trainer)
     ours = time.process_time() - started
+    started = time.process_time()
+    extract_features(network, data, "train", tmp_path / "half", trainer=trainer, precision="bf16-mixed")
+    half = time.process_time() - started
     sizes = {
         "neurox": (tmp_path / "neurox.json").stat().st_size,
         "toolkit": sum(file.stat().st_size for file in (tmp_path / "features").iterdir()),
@@ -110,6 +113,7 @@ def test_extraction_beside_neurox(tmp_path: Path, neurox_path: str) -> None:
         "Extracting hidden states beside NeuroX 1.0.9",
         [
             Measure(what="NeuroX / here, both to disk", value=theirs / ours, at_least=30),
+            Measure(what="NeuroX in float32 / here in bf16-mixed", value=theirs / half),
             Measure(what="NeuroX / bare forward pass, the most that can be had", value=theirs / bare),
             Measure(what="bytes of NeuroX / bytes here", value=sizes["neurox"] / sizes["toolkit"]),
         ],
@@ -118,6 +122,7 @@ def test_extraction_beside_neurox(tmp_path: Path, neurox_path: str) -> None:
             rows=[
                 ("NeuroX 1.0.9, sentence by sentence into JSON", theirs, sizes["neurox"]),
                 ("here, in batches of similar length into arrays", ours, sizes["toolkit"]),
+                ("the same in bf16-mixed", half, None),
                 ("bare forward pass over the same batches", bare, None),
             ],
         ),

@@ -206,6 +206,16 @@ def test_errors_name_the_value() -> None:
         select_neurons(constant, constant, num_classes=3, score=ACCURACY, cluster_threshold=0.3)
 
 
+def test_an_elastic_net_is_one_in_every_probe() -> None:
+    net = select(penalties=(0.02,), l1_share=1.0)
+    assert (net.oracle.weight == 0).any(0).float().mean() > 0.3  # exact zeros, which an L2 penalty does not give
+    ridge = select(penalties=(0.02,))
+    varying = ridge.oracle.scale != 1
+    assert (ridge.oracle.weight[:, varying] != 0).all()
+    by_lasso = select(penalties=(0.02,), l1_share=1.0, ranking="norm")
+    assert by_lasso.neurons.tolist() != select(penalties=(0.02,), ranking="norm").neurons.tolist()
+
+
 def test_the_random_ranking_is_of_the_seed() -> None:
     orders = [rank("random", TRAIN.matrix(), torch.as_tensor(TRAIN.labels), 2, l2=0.1, seed=seed) for seed in (0, 0, 1)]
     assert torch.equal(orders[0], orders[1])

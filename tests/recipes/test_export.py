@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from toolkit import cli, run
 from toolkit.catalogue import recipe_file
 from toolkit.models import onnx_network
 from toolkit.models.onnx_network import OnnxNetwork
+from toolkit.models.storage import load as load_network_of
 from toolkit.options.words import as_options
 from toolkit.recipe import load
 
@@ -34,6 +36,21 @@ def test_every_door_exports_the_same(options: dict[str, Any], capsys: pytest.Cap
         again = json.loads(Path(folder, "export.json").read_text())
         assert again.keys() == written.keys()
         assert Path(folder, "onnx/model.onnx").stat().st_size == Path("run/onnx/model.onnx").stat().st_size
+
+
+def test_a_program_is_one_choice(options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    run.main(["recipe=export", "format=program", *as_options(options)])
+    assert "program of torch.export" in capsys.readouterr().out
+    report = json.loads(Path("run/export.json").read_text())
+    assert report["exported"]["max_difference"] < 1e-4
+    assert report["onnxruntime"] is report["exported"]["opset"] is None
+    computed = torch.export.load("run/program/model.pt2").module()
+    network = load_network_of("dense/model")
+    tokenizer = AutoTokenizer.from_pretrained("run/program")
+    inputs = dict(tokenizer(["a good film", "no"], padding=True, return_tensors="pt"))
+    ordered = [inputs[name] for name in report["exported"]["inputs"]]
+    torch.testing.assert_close(computed(*ordered), network(**inputs).logits, atol=1e-4, rtol=0)
+    assert not Path("run/onnx").exists()
 
 
 def test_a_missing_package_is_named_with_its_extra(

@@ -1,4 +1,4 @@
-"""The report of an export: onnxruntime beside PyTorch."""
+"""The report of an export: what was exported beside PyTorch."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,8 +58,10 @@ class ExportReport:
         exported = self.exported
         text = (
             f"Largest absolute difference of {exported.sentences} sentences' logits in {exported.shapes} shapes "
-            f"(batch, length). Opset {exported.opset}."
+            "(batch, length)."
         )
+        if exported.opset is not None:
+            text += f" Opset {exported.opset}."
         if self.pytorch is not None:
             text += (
                 f" Latency: median ± interquartile range, batch {self.pytorch.batch}, {self.pytorch.length} tokens, "
@@ -74,7 +76,8 @@ class ExportReport:
             table.add_column(name, justify="right")
         table.add_row("PyTorch (parameters)", f"{self.parameter_bytes:,}", "", _time(self.pytorch))
         difference = f"{self.exported.max_difference:.2g}"
-        table.add_row("ONNX, onnxruntime", f"{self.exported.size:,}", difference, _time(self.onnxruntime))
+        kind = "program of torch.export" if self.exported.opset is None else "ONNX, onnxruntime"
+        table.add_row(kind, f"{self.exported.size:,}", difference, _time(self.onnxruntime))
         return table
 
     def to_json(self) -> dict[str, Any]:

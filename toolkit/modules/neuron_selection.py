@@ -28,7 +28,7 @@ from toolkit.modules.training import Training
 from toolkit.probing.clustering import Representative
 from toolkit.probing.linear import Probe, Score, named_score
 from toolkit.probing.registry import OF_CLASSES, RankingName, possible_rankings
-from toolkit.probing.selection import SelectedNeurons, select_neurons
+from toolkit.probing.selection import PENALTIES, SelectedNeurons, select_neurons
 from toolkit.probing.spans import SpanScore
 from toolkit.statistics.features import Features, extract_features
 from toolkit.tasks import Task
@@ -39,12 +39,8 @@ ROUNDING = {"float16": 2.0**-10, "float32": 0.0}
 TOLERANCE = 1e-3
 
 
-_OURS = (
-    "ranking",
-    "delta",
-    "representative",
-    "caution",
-)  # Options of the selection that the authors' procedure does not have.
+# Options of the selection that the authors' procedure does not have.
+_OURS = ("ranking", "delta", "representative", "caution", "penalties", "l1_share")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +58,9 @@ class Selection:
             clusters out, as the surgeon and elimination see redundancy themselves.
         representative: The neuron of a cluster that stands for it: its medoid, or one that is drawn.
         caution: Standard errors by which the dev score must be above the bar.
+        penalties: Penalties of the probes, of which each chooses by its dev score.
+        l1_share: Part of a penalty that is on the absolute weights (elastic net), which makes more of them zero and
+            probes slower; the rest is on their squares.
         faithful: Do as the authors' code does, with its losses per step, and its probes.
     """
 
@@ -71,6 +70,8 @@ class Selection:
     cluster_threshold: float | None = None
     representative: Representative = "medoid"
     caution: float = 1.0
+    penalties: tuple[float, ...] = PENALTIES
+    l1_share: float = 0.0
     faithful: bool = False
 
     def __post_init__(self) -> None:
@@ -81,6 +82,12 @@ class Selection:
             raise ValueError(f"selection.cluster_threshold must lie in [0, 1], but got {self.cluster_threshold}.")
         if self.caution < 0:
             raise ValueError(f"selection.caution must not be negative, but got {self.caution}.")
+        if not self.penalties or min(self.penalties) < 0 or not all(map(math.isfinite, self.penalties)):
+            raise ValueError(
+                f"selection.penalties must be numbers that are not negative, at least one, but got {[*self.penalties]}."
+            )
+        if not 0 <= self.l1_share <= 1:
+            raise ValueError(f"selection.l1_share is a part of the penalty, in [0, 1], but got {self.l1_share}.")
         given = [item.name for item in fields(self) if item.name in _OURS and getattr(self, item.name) != item.default]
         if self.faithful and given:
             raise ValueError(
@@ -175,6 +182,8 @@ class NeuronSelection(FineTuning):
             cluster_threshold=options.cluster_threshold,
             representative=options.representative,
             caution=options.caution,
+            penalties=options.penalties,
+            l1_share=options.l1_share,
             seed=self.seed,
             faithful=options.faithful,
             progress=rank_zero_info,

@@ -41,17 +41,19 @@ def adam(
     # torch.nn.Linear's initial distribution, of weights and bias.
     parameters = torch.rand(num_classes or 1, width + 1, generator=generator).mul_(2).sub_(1).div_(width**0.5)
     parameters = parameters.to(inputs)
-    optimizer = torch.optim.Adam([parameters], lr=learning_rate)
+    optimizer = torch.optim.Adam([parameters], lr=learning_rate, fused=True)
     weight = parameters[:, :-1]
     steps = 0
     for _ in range(epochs):
-        order = torch.randperm(len(inputs), generator=generator) if shuffle else torch.arange(len(inputs))
-        for batch in order.split(batch_size):
+        order = torch.randperm(len(inputs), generator=generator) if shuffle else None
+        for start in range(0, len(inputs), batch_size):
+            # Without an order of their own, rows are read where they lie.
+            batch = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
             loss = LinearLoss(inputs[batch], targets[batch], num_classes, l2 if norm == "squared" else 0.0)
             gradient = loss.gradient(parameters, loss.logits(parameters))
             gradient[:, :-1].add_(weight.sign(), alpha=l1)
             if norm == "frobenius":
-                gradient[:, :-1].add_(weight / weight.norm().clamp_min(1e-12), alpha=l2)
+                gradient[:, :-1].add_(weight, alpha=l2 / float(weight.norm().clamp_min(1e-12)))
             parameters.grad = gradient
             optimizer.step()
             steps += 1

@@ -186,6 +186,20 @@ def fit_probe(
     return _unfold(parameters, mean, scale, solution.iterations)
 
 
+def elastic_net(penalty: float, l1_share: float) -> tuple[float, float]:
+    """Split a penalty into the ``l1`` and ``l2`` of `fit_probe`.
+
+    Args:
+        penalty: The whole.
+        l1_share: Part of it that is l1; the rest is l2.
+
+    Example:
+        >>> elastic_net(0.5, l1_share=0.25)
+        (0.125, 0.375)
+    """
+    return l1_share * penalty, (1 - l1_share) * penalty
+
+
 def search_penalty(
     features: Tensor,
     targets: Tensor,
@@ -227,12 +241,13 @@ def search_penalty(
     best: tuple[Probe, float] | None = None
     probe: Probe | None = None
     for penalty in sorted(set(penalties), reverse=True):
+        l1, l2 = elastic_net(penalty, l1_share)
         probe = fit_probe(
             features,
             targets,
             num_classes=num_classes,
-            l1=l1_share * penalty,
-            l2=(1 - l1_share) * penalty,
+            l1=l1,
+            l2=l2,
             standardize=standardize,
             tolerance=tolerance,
             start=probe,

@@ -6,6 +6,7 @@ from typing import Literal
 
 from toolkit.models.pooling import Pooling
 from toolkit.probing.registry import RANKINGS, possible_rankings
+from toolkit.statistics.hidden_states import Words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +15,8 @@ class RedundancyOptions:
 
     Args:
         pooling: What stands for a sentence: the mean of its tokens without special ones, its first token or its last.
-            Of a tagging task every labelled word stands for itself.
+            Of a tagging task every word stands for itself, see ``words``.
+        words: What stands for a word of several sub-words: the one that carries its label, or the mean of all.
         thresholds: Distances that neurons are clustered at, each in [0, 1].
         window_threshold: The one that the windows of the clusters are counted at.
         rankings: What is compared; none for all that the task allows.
@@ -34,6 +36,7 @@ class RedundancyOptions:
     """
 
     pooling: Pooling = "mean"
+    words: Words = "labelled"
     thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     window_threshold: float = 0.3
     rankings: tuple[str, ...] | None = None

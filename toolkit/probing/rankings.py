@@ -172,11 +172,11 @@ def _best_first(score: Tensor) -> Tensor:
 
 
 def _class_means(features: Tensor, targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    # Sums of float32 by a matrix product, in pieces that are added in float64.
+    # Sums of float32, in pieces that are added in float64.
     sums = torch.zeros(num_classes, features.shape[1], dtype=torch.float64)
     for rows, labels in zip(features.split(4096), targets.split(4096), strict=True):
         inputs = rows if rows.dtype == torch.float64 else rows.float()
-        sums += (torch.nn.functional.one_hot(labels, num_classes).to(inputs).T @ inputs).double()
+        sums += inputs.new_zeros(sums.shape).index_add_(0, labels, inputs)
     counts = torch.bincount(targets, minlength=num_classes)
     return sums / counts.clamp_min(1)[:, None], counts
 

@@ -60,7 +60,9 @@ def analyse_network(
     options.compared(len(task.labels) or None)  # refuses what is not there before any work is done
     similarity = LayerSimilarity(network.config.num_hidden_layers + 1, network.config.hidden_size)
     root = options.features or folder / "features"
-    extraction: dict[str, Any] = {"dtype": options.features_dtype, "pooling": options.pooling, "trainer": trainer}
+    extraction: dict[str, Any] = {
+        "dtype": options.features_dtype, "pooling": options.pooling, "words": options.words, "trainer": trainer
+    }  # fmt: skip
     train = extract_features(network, data, "train", root / "train", statistics=[similarity], **extraction)
     dev = extract_features(network, data, "dev", root / "dev", **extraction)
     has_bar = trainer(logger=False, callbacks=[]).progress_bar_callback is not None
@@ -140,7 +142,7 @@ def analyse_states(
     oracle = probing.stage("oracle", torch.arange(probing.total)).dev
     classes = _classes(probing.probe, labels, options.top)
     begin("layers")
-    layers = layer_scores(train, dev, num_classes=num_classes, score=score, l2=probing.l2)
+    layers = layer_scores(train, dev, num_classes=num_classes, score=score, l2=probing.penalty)
     begin("similarity of layers")
     if similarity is None:
         similarity = _similarity(features.unflatten(1, shape))
@@ -165,7 +167,7 @@ def analyse_states(
     orders, scores = {}, {}
     for ranking in dict.fromkeys((*names, options.ranking)):
         begin(f"ranking: {ranking.replace('_', ' ')}")
-        orders[ranking] = rank(ranking, features, targets, num_classes, l2=probing.l2, seed=seed)
+        orders[ranking] = rank(ranking, features, targets, num_classes, l2=probing.penalty, seed=seed)
         if ranking in names:
             scores[ranking] = tuple(measure(orders[ranking][:size]) for size in sizes)
     common = max(1, round(options.overlap_share * probing.total))
@@ -184,7 +186,7 @@ def analyse_states(
         sampled_rows=len(targets),
         num_layers=probing.num_layers,
         hidden_size=probing.hidden_size,
-        penalty=probing.l2,
+        penalty=probing.penalty,
         oracle=oracle,
         independent=tuple(map(float, layers.independent)),
         cumulative=tuple(map(float, layers.cumulative)),

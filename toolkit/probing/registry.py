@@ -66,7 +66,9 @@ def possible_rankings(num_classes: int | None) -> tuple[str, ...]:
     return tuple(name for name in RANKINGS if num_classes is not None or name not in OF_CLASSES)
 
 
-def rank(name: str, features: Tensor, targets: Tensor, num_classes: int | None, *, l2: float, seed: int = 0) -> Tensor:
+def rank(
+    name: str, features: Tensor, targets: Tensor, num_classes: int | None, *, l2: float, l1: float = 0.0, seed: int = 0
+) -> Tensor:
     """Order neurons by a ranking.
 
     Args:
@@ -74,7 +76,8 @@ def rank(name: str, features: Tensor, targets: Tensor, num_classes: int | None, 
         features: ``(R, F)``, the neurons' activations.
         targets: ``(R,)``, classes or values.
         num_classes: Number of classes; None for a regression.
-        l2: Penalty of the probe that ``correlation_analysis`` and ``norm`` read.
+        l2: Of the probe that ``correlation_analysis`` and ``norm`` read (see `fit_probe`).
+        l1: The same.
         seed: Of ``random``.
 
     Returns:
@@ -92,7 +95,8 @@ def rank(name: str, features: Tensor, targets: Tensor, num_classes: int | None, 
             )
         return _BY_CLASSES[name](features, targets, num_classes)
     if name in _BY_WEIGHT:
-        return _BY_WEIGHT[name](fit_probe(features, targets, num_classes=num_classes, l2=l2).standardized_weight)
+        probe = fit_probe(features, targets, num_classes=num_classes, l1=l1, l2=l2)
+        return _BY_WEIGHT[name](probe.standardized_weight)
     if name == "random":
         return rank_random(features.shape[1], seed)
     return _BY_FEATURES[name](features, targets, num_classes)

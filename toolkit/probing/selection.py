@@ -36,6 +36,9 @@ PAPER_SHARES = (
 )
 """Shares of all neurons that the authors' code tries, in this order."""
 
+PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
+"""Penalties that probes choose from."""
+
 _PAPER_PROBE = {"solver": "adam", "l1": 1e-5, "l2": 1e-5, "norm": "frobenius", "standardize": False, "shuffle": False}
 _CERTAIN = 4  # Standard errors that the oracle should be better than guessing by: the gain is known to a quarter then.
 _PAPER_LOSS = 0.01  # part of the clusters' score that the last step may lose
@@ -96,7 +99,8 @@ def select_neurons(
     cluster_threshold: float | None = None,
     representative: Representative = "medoid",
     caution: float = 1.0,
-    penalties: Sequence[float] = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4),
+    penalties: Sequence[float] = PENALTIES,
+    l1_share: float = 0.0,
     seed: int = 0,
     faithful: bool = False,
     progress: Callable[[str], None] = lambda line: None,
@@ -122,13 +126,16 @@ def select_neurons(
             rankings that see redundancy themselves (``surgeon``, ``elimination``) do better with all neurons.
         representative: The neuron of a cluster that stands for it: its medoid, or one that is drawn.
         caution: How many standard errors; 0 takes the scores as they are.
-        penalties: L2 penalties that the oracle and the probes on k neurons choose from by their dev score; those
+        penalties: Penalties that the oracle and the probes on k neurons choose from by their dev score; those
             between have the oracle's.
+        l1_share: Part of a penalty that is on the absolute weights (elastic net), in [0, 1]; the rest is on their
+            squares.
         seed: Of what is random: the ranking and the representatives of that name, and with ``faithful`` the probes.
         faithful: Do as the authors' code does: minibatch Adam on raw features in the order of the rows with fixed
             penalties, a random neuron of each cluster (threshold 0.3, if none is given), linguistic correlation
             analysis, and the first k of `PAPER_SHARES` that loses less than 1 % of the *clusters'* score. Of the
-            options above, ``ranking``, ``delta``, ``caution`` and ``penalties`` have no effect then.
+            options above, ``ranking``, ``delta``, ``caution``, ``penalties`` and ``l1_share`` have no
+            effect then.
         progress: Is told each stage, and each number of neurons that is tried, when it is done.
 
     Returns:
@@ -147,7 +154,7 @@ def select_neurons(
     if faithful and cluster_threshold is None:
         cluster_threshold = 0.3
     paper = {**_PAPER_PROBE, "seed": seed} if faithful else None
-    probing = Probing(train, dev, test, num_classes, score, penalties, paper)
+    probing = Probing(train, dev, test, num_classes, score, penalties, paper, l1_share)
     oracle = probing.stage("oracle", torch.arange(probing.total))
     whole = probing.probe
     progress(str(oracle))
@@ -181,7 +188,7 @@ def select_neurons(
         number, path = _paper_number(probing, order, stages[-1].dev)
     else:
         if isinstance(ranking, str):
-            columns = rank(ranking, features, probing.targets[0], num_classes, l2=probing.l2, seed=seed)
+            columns = rank(ranking, features, probing.targets[0], num_classes, l1=probing.l1, l2=probing.l2, seed=seed)
         else:
             columns = ranking(features, probing.targets[0])
         order = candidates[columns]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from toolkit.probing.layers import LayerStates, WithSentences, check_same_layers, lowest_score
-from toolkit.probing.linear import Probe, Score, fit_probe, search_penalty
+from toolkit.probing.linear import Probe, Score, elastic_net, fit_probe, search_penalty
 from toolkit.probing.sizing import leave_out, standard_error
 from toolkit.probing.spans import SpanScore
 
@@ -51,7 +51,8 @@ class Probing:
         num_classes: Number of classes C; None for a regression.
         score: ``score(outputs, targets)`` of rows, the higher the better; or a
             :class:`toolkit.probing.spans.SpanScore`, of splits that know the sentences of their rows.
-        penalties: L2 penalties that a search tries.
+        penalties: That a search tries.
+        l1_share: Part of a penalty that is l1; the rest is l2.
         paper: Options of :func:`toolkit.probing.linear.fit_probe` that are the same for every probe; None for the
             converged probe with a penalty that suits it.
 
@@ -68,6 +69,7 @@ class Probing:
         score: Score | SpanScore,
         penalties: Sequence[float],
         paper: Mapping[str, Any] | None,
+        l1_share: float = 0.0,
     ) -> None:
         splits = [train, dev, *([] if test is None else [test])]
         check_same_layers(*splits)
@@ -75,22 +77,22 @@ class Probing:
         self.targets = [torch.as_tensor(split.labels) for split in splits]
         self.num_layers, self.hidden_size = train.states.shape[1:]
         self.total = self.num_layers * self.hidden_size
-        self.num_classes, self.penalties, self.paper = num_classes, penalties, paper
+        self.num_classes, self.penalties, self.paper, self.l1_share = num_classes, penalties, paper, l1_share
         self._score = score
         self._sentences = []
         if isinstance(score, SpanScore):
             self._sentences = [torch.as_tensor(split.sentences) for split in splits if isinstance(split, WithSentences)]
             if len(self._sentences) != len(splits):
                 raise ValueError("spans are scored in whole sentences, but a split does not know those of its rows.")
-        self.l2 = 0.0  # of the oracle
+        self.penalty = 0.0  # of the oracle
         self.neurons: Tensor
         self.probe: Probe
         self._oracle: tuple[float, Tensor]  # its dev score, and those without a block of rows
 
     def stage(self, name: str, neurons: Tensor) -> Stage:
         """Train a probe on neurons and score it."""
-        self.probe, l2 = self.fit(neurons, search=name in ("oracle", "neurons"))
-        self.l2 = self.l2 or l2
+        self.probe, penalty = self.fit(neurons, search=name in ("oracle", "neurons"))
+        self.penalty = self.penalty or penalty
         self.neurons = neurons
         outputs = self.probe.logits(self.columns(1, neurons))
         score = self.score(outputs)
@@ -109,6 +111,16 @@ class Probing:
             test=test,
         )
 
+    @property
+    def l1(self) -> float:
+        """The oracle's penalty of the absolute weights."""
+        return elastic_net(self.penalty, self.l1_share)[0]
+
+    @property
+    def l2(self) -> float:
+        """The oracle's penalty of their squares."""
+        return elastic_net(self.penalty, self.l1_share)[1]
+
     def lowest_layers(self, oracle: Stage, delta: float) -> Stage:
         """The LayerSelector from below: what it would not choose is not trained, and the last is the oracle."""
         everything, probe = self.neurons, self.probe
@@ -125,14 +137,15 @@ class Probing:
         if self.paper is not None:
             return fit_probe(train, self.targets[0], num_classes=classes, **self.paper), self.paper["l2"]
         if not search:
-            return fit_probe(train, self.targets[0], num_classes=classes, l2=self.l2), self.l2
+            return fit_probe(train, self.targets[0], num_classes=classes, l1=self.l1, l2=self.l2), self.penalty
         dev, (targets, dev_targets, *_) = self.columns(1, neurons), self.targets
-        probe, l2, _ = search_penalty(
+        probe, penalty, _ = search_penalty(
             train, targets, dev, dev_targets,
             num_classes=classes, score=lambda outputs, _: self.score(outputs), penalties=self.penalties,
-            tolerance=_SEARCH_TOLERANCE,
+            l1_share=self.l1_share, tolerance=_SEARCH_TOLERANCE,
         )  # fmt: skip
-        return fit_probe(train, targets, num_classes=classes, l2=l2, start=probe), l2
+        l1, l2 = elastic_net(penalty, self.l1_share)
+        return fit_probe(train, targets, num_classes=classes, l1=l1, l2=l2, start=probe), penalty
 
     def measure(self, neurons: Tensor, delta: float) -> tuple[float, float]:
         """The dev score of neurons, and the standard error of its difference to the bar."""
