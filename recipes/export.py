@@ -20,14 +20,18 @@ class ExportRecipe(Recipe):
     Args:
         model: The network.
         format: ``onnx``, computed by onnxruntime; or ``program``, of ``torch.export``, computed by PyTorch.
-        opset: Version of ONNX's operators, 14 to 20.
+        opset: Version of ONNX's operators, 14 to 20; null for 17.
         tolerance: How far an output may be from PyTorch's.
     """
 
     model: StoredNetwork
     format: Literal["onnx", "program"] = "onnx"
-    opset: int = 17
+    opset: int | None = None
     tolerance: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.format == "program" and self.opset is not None:
+            raise ValueError(f"opset={self.opset} is ONNX's, which format=program does not write; leave one out.")
 
     def run(self) -> ExportReport:
         """Export, compare, measure, report."""
@@ -39,16 +43,12 @@ class ExportRecipe(Recipe):
         pytorch = onnxruntime = None
         if self.format == "onnx":
             exported = export_onnx(
-                network, folder, examples, tokenizer=tokenizer, opset=self.opset, tolerance=self.tolerance
+                network, folder, examples, tokenizer=tokenizer, opset=self.opset or 17, tolerance=self.tolerance
             )
             if self.timing.seconds:
                 pytorch, onnxruntime = onnx_latencies(network, folder, self.timing)
         else:
-            exported = export_program(
-                network, folder / "model.pt2", examples, tokenizer=tokenizer, tolerance=self.tolerance
-            )[1]
-            tokenizer.save_pretrained(folder)
-            network.config.save_pretrained(folder)
+            exported = export_program(network, folder, examples, tokenizer=tokenizer, tolerance=self.tolerance)[1]
         report = ExportReport(
             exported=exported,
             parameter_bytes=4 * sum(parameter.numel() for parameter in network.parameters()),

@@ -26,8 +26,6 @@ from toolkit.models.onnx_network import OnnxNetwork
 from toolkit.models.structure import Structure, keep_structure
 from toolkit.tasks import TASKS
 
-pytest.importorskip("onnxruntime")
-
 Make = Callable[..., PreTrainedConfig]
 Store = Callable[..., Path]
 CLASSIFIER, TAGGER = "AutoModelForSequenceClassification", "AutoModelForTokenClassification"
@@ -209,7 +207,7 @@ def test_networks_that_were_not_tested_are_refused_by_name(
     kind: str, head: str, message: str, make_config: Make, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     network = random_network(make_config(kind), head)
-    for act, target in ((export_onnx, tmp_path / "onnx"), (export_program, tmp_path / "program.pt2")):
+    for act, target in ((export_onnx, tmp_path / "onnx"), (export_program, tmp_path / "program")):
         with pytest.raises(ValueError, match=message):
             act(network, target, SENTENCES, tokenizer=tokenizer)
 
@@ -236,27 +234,71 @@ def test_network_larger_than_the_format_is_refused(
         export_onnx(random_network(make_config("bert"), CLASSIFIER), tmp_path / "onnx", SENTENCES, tokenizer=tokenizer)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("head", [CLASSIFIER, TAGGER])
-@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+def check_program(network: PreTrainedModel, folder: Path, inputs: tuple[str, ...]) -> None:
+    """Load the program, and call it with shapes that no export saw."""
+    program = torch.export.load(folder / "model.pt2").module()
+    assert inputs == ("input_ids", "attention_mask")
+    shortest = 2 if network.config.model_type == "xlnet" else 1
+    for count, length in ((1, shortest), (4, 9), (7, 21)):
+        given = rows(count, length)
+        with torch.no_grad():
+            found, expected = program(*given.values()), network(**given).logits
+        if expected.ndim == 3:
+            present = given["attention_mask"].bool()
+            found, expected = found[present], expected[present]
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"),
+    [
+        ("bert", CLASSIFIER),
+        *(pytest.param(kind, CLASSIFIER, marks=pytest.mark.slow) for kind in SUPPORTED if kind != "bert"),
+        *(pytest.param(kind, TAGGER, marks=pytest.mark.slow) for kind in QUICK),
+    ],
+)
 def test_program_is_the_network_at_any_shape(
     kind: str, head: str, make_config: Make, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     network = random_network(make_config(kind), head)
-    file = tmp_path / "network.pt2"
-    _, exported = export_program(network, file, batches(tokenizer), tokenizer=tokenizer)
+    folder = tmp_path / "program"
+    _, exported = export_program(network, folder, batches(tokenizer), tokenizer=tokenizer)
     assert exported.max_difference < 5e-6
-    assert exported.inputs == ("input_ids", "attention_mask")
-    module = torch.export.load(file).module()
-    for count, length in ((1, 1), (4, 9), (7, 21)):
-        inputs = rows(count, length)
-        with torch.no_grad():
-            torch.testing.assert_close(module(*inputs.values()), network(**inputs).logits, atol=1e-5, rtol=1e-4)
-    with pytest.raises(FileExistsError, match="choose another name"):
-        export_program(network, file, SENTENCES, tokenizer=tokenizer)
-    with pytest.raises(ValueError, match=r"ends in \.pt2"):
-        export_program(network, tmp_path / "network", SENTENCES, tokenizer=tokenizer)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["network.pt2"]
+    check_program(network, folder, exported.inputs)
+    assert json.loads((folder / "config.json").read_text())["model_type"] == kind
+    with pytest.raises(FileExistsError, match="choose another folder"):
+        export_program(network, folder, SENTENCES, tokenizer=tokenizer)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["program"]
+
+
+def test_program_that_differs_is_refused_and_leaves_nothing(
+    make_config: Make, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    network = random_network(make_config("bert"), CLASSIFIER)
+    network.base_model.register_forward_hook(_scaled_by_length)
+    with pytest.raises(RuntimeError, match=r"program was not stored|cannot export"):
+        export_program(network, tmp_path / "program", SENTENCES, tokenizer=tokenizer)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("pooling", ["mean", pytest.param("last", marks=pytest.mark.slow)])
+def test_program_of_selected_neurons(
+    pooling: Any, make_config: Make, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    encoder = random_network(make_config("bert"), "AutoModel")
+    network = neuron_network(
+        encoder, [3, 40, 18, 37], torch.randn(3, 4), torch.randn(3), task=TASKS["mnli"], tokenizer=tokenizer,
+        pooling=pooling,
+    )  # fmt: skip
+    _, exported = export_program(network, tmp_path / "program", SENTENCES, tokenizer=tokenizer)
+    check_program(network, tmp_path / "program", exported.inputs)
+
+
+def test_program_of_irregular_widths(make_config: Make, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    network = random_network(make_config("bert"), CLASSIFIER)
+    keep_structure(network, Structure(heads=((1,), (0, 1), (0,)), neurons=((1, 4, 6), (0,), (2, 3, 5, 7, 9))))
+    _, exported = export_program(network, tmp_path / "program", SENTENCES, tokenizer=tokenizer)
+    check_program(network, tmp_path / "program", exported.inputs)
 
 
 def test_latencies_are_measured_and_reported_beside_each_other(store: Store, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from lightning import Trainer, seed_everything
 from torch import nn
 
 from toolkit.data import TaskData
+from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.labels import label_loss, rows_with_labels
 from toolkit.modules.training import Training, decay_groups
@@ -37,6 +38,39 @@ def test_learning_rate_rises_and_falls_by_steps(
     steps, warmup = 36, 9
     expected = [0.5e-3 * min(step / warmup, (steps - step) / (steps - warmup)) for step in range(steps)]
     assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["synthetic_sentiment", "synthetic_similarity", "synthetic_pos"])
+def test_a_teacher_adds_its_logits_and_hidden_states(name: str, tiny_network: Path, tmp_path: Path) -> None:
+    data = TaskData(name, network=str(tiny_network), size=60, batch_size=8)
+    seed_everything(1, verbose=False)
+    teacher = FineTuning(data.task, str(tiny_network)).network
+    with torch.no_grad():
+        for weight in teacher.parameters():
+            weight += 0.05 * torch.randn_like(weight)
+        teacher.classifier.weight *= 20  # Of another opinion.
+    teacher.save_pretrained(tmp_path)
+    data.tokenizer.save_pretrained(tmp_path)
+    guide = Distillation(teacher=str(tmp_path), weight=0.3, temperature=2.0, hidden_weight=0.7)
+    module = FineTuning(data.task, str(tiny_network), distillation=guide)
+    module.network.train(False)
+    batch = next(iter(data.share("train")))
+    inputs = {key: value for key, value in batch.items() if key not in ("labels", "index")}
+    mine, other = (net(**inputs, output_hidden_states=True) for net in (module.network, teacher.eval()))
+    labels = batch["labels"]
+    if data.task.kind == "regression":
+        hard = F.mse_loss(mine.logits[:, 0], labels.float())
+        soft = F.mse_loss(mine.logits[:, 0], other.logits[:, 0])
+    else:
+        rows = labels != -100
+        hard = F.cross_entropy(mine.logits[rows], labels[rows])
+        wanted, found = other.logits[rows].div(2).softmax(-1), mine.logits[rows].div(2).softmax(-1)
+        soft = 4 * (wanted * (wanted.log() - found.log())).sum(-1).mean()
+    valid = inputs["attention_mask"].bool()
+    pairs = zip(mine.hidden_states, other.hidden_states, strict=True)
+    hidden = torch.stack([(one[valid] - two[valid]).square().mean() for one, two in pairs]).mean()
+    assert min(soft.item(), hidden.item()) > 1e-3
+    torch.testing.assert_close(module.loss(batch), 0.7 * hard + 0.3 * soft + 0.7 * hidden)
 
 
 def test_fresh_head_depends_on_the_seed_alone(data: TaskData, tiny_network: Path) -> None:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
 from toolkit.evaluation.judging import evaluate, predict
+from toolkit.modules import neuron_selection
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.neuron_selection import NeuronSelection, Selection, selection_score, stages_table
 from toolkit.modules.training import Training
@@ -43,6 +44,10 @@ def test_selected_neurons_are_deployed(
     assert network.config.encoder.num_hidden_layers == max(1, *neurons["layers"]) or neurons["layers"] == [0]
     metric = any_data.task.metrics[0]
     assert evaluate(network, any_data)[metric] == pytest.approx(neurons["retention"] * neurons["oracle"])
+    # Both networks score as their probes on the stored features, but for a row that half precision moves.
+    allowed = 0.03
+    assert neurons["oracle"] == pytest.approx(neurons["stages"][0]["test"], abs=allowed)
+    assert evaluate(network, any_data)[metric] == pytest.approx(neurons["stages"][-1]["test"], abs=allowed)
     # The head's outputs are those of the stored features, up to their half precision.
     features = Features.read(tmp_path / "features" / "dev")
     kept = [layer * 32 + dimension for layer, kept in enumerate(network.config.kept) for dimension in kept]
@@ -142,8 +147,43 @@ def test_a_selection_is_decided_by_the_first_metric_of_its_task() -> None:
         ({"layer_delta": -0.1}, "selection.layer_delta"),
         ({"cluster_threshold": 1.5}, "cluster_threshold"),
         ({"caution": -1.0}, "caution"),
+        ({"penalties": ()}, "selection.penalties must be numbers"),
+        ({"penalties": (0.1, -1.0)}, "selection.penalties must be numbers"),
+        ({"penalties": (float("nan"),)}, "selection.penalties must be numbers"),
+        ({"l1_share": 1.5}, "selection.l1_share is a part of the penalty"),
+        ({"faithful": True, "l1_share": 0.5}, "which selection.l1_share cannot change"),
+        ({"faithful": True, "penalties": (0.1,)}, "which selection.penalties cannot change"),
     ],
 )
-def test_options_out_of_range(options: dict[str, float], message: str) -> None:
+def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Selection(**options)  # type: ignore[arg-type]
+        Selection(**options)
+
+
+def test_a_regression_has_no_ranking_by_classes(tiny_network: Path) -> None:
+    task = TaskData("synthetic_similarity", network=str(tiny_network), size=50).task
+    with pytest.raises(ValueError, match=r"ranking=overlap needs classes; of a regression choose from surgeon"):
+        NeuronSelection(task, str(tiny_network), selection=Selection(ranking="overlap"))
+
+
+def test_options_of_the_probes_reach_the_selection(
+    data: TaskData,
+    tiny_network: Path,
+    quiet_trainer: Callable[..., Trainer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def stop(*splits: Any, **options: Any) -> Any:
+        given.update(options)
+        raise InterruptedError
+
+    monkeypatch.setattr(neuron_selection, "select_neurons", stop)
+    options = Selection(penalties=(0.5, 0.05), l1_share=0.25, caution=2.0, representative="random")
+    module = NeuronSelection(data.task, str(tiny_network), fine_tune=False, selection=options)
+    with pytest.raises(InterruptedError):
+        module.select(data, tmp_path, tmp_path, quiet_trainer)
+    assert {name: given[name] for name in ("penalties", "l1_share", "caution", "representative")} == {
+        "penalties": (0.5, 0.05), "l1_share": 0.25, "caution": 2.0, "representative": "random",
+    }  # fmt: skip

@@ -261,6 +261,50 @@ def test_training_that_ends_early_is_cut_with_a_warning(
     assert module.network.config.intermediate_size == 32
 
 
+class Recorded(StructuredPruning):
+    """Adds up |Σ w·∂f/∂w| of every neuron over the steps of the window, and knows the norms at its end."""
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        super().on_before_optimizer_step(optimizer)
+        start, end = self.window()
+        if start <= self.trainer.global_step < end:
+            for number, changes in enumerate(self.changes):
+                changes += sum((w * w.grad).sum(1) for w in self.rows(number)).abs()
+
+    def rows(self, block: int) -> list[Tensor]:
+        """The weights of a block's neurons, a neuron in each row, with their gradients."""
+        layer: Any = self.network.bert.encoder.layer[block]
+        found = []
+        for weight, turned in (
+            (layer.intermediate.dense.weight, False),
+            (layer.intermediate.dense.bias, False),
+            (layer.output.dense.weight, True),
+        ):
+            rows = (weight.T if turned else weight).detach().clone().reshape(64, -1)
+            rows.grad = None if weight.grad is None else (weight.grad.T if turned else weight.grad).reshape(64, -1)
+            found.append(rows)
+        return found
+
+    def _fix(self, optimizer: Any) -> None:
+        self.norms = [sum(rows.square().sum(1) for rows in self.rows(block)) for block in range(2)]
+        super()._fix(optimizer)
+
+
+@pytest.mark.parametrize("importance", ["taylor", "magnitude"])
+def test_what_stays_has_the_highest_scores(
+    importance: Any, data: TaskData, tiny_network: Path, make_trainer: MakeTrainer
+) -> None:
+    module = Recorded(
+        data.task, str(tiny_network), neurons=0.5, importance=importance, interval=10_000, multiple=1, training=FAST
+    )
+    module.changes = [torch.zeros(64), torch.zeros(64)]
+    make_trainer(max_epochs=1).fit(module, datamodule=data)
+    scores = {"taylor": module.changes, "magnitude": module.norms}
+    best = {name: [set(values.topk(32).indices.tolist()) for values in blocks] for name, blocks in scores.items()}
+    assert best["taylor"] != best["magnitude"]
+    assert [set(kept) for kept in module.structure.neurons] == best[importance]
+
+
 def test_a_teacher_guides_the_recovery(
     data: TaskData, tiny_network: Path, make_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
@@ -268,11 +312,14 @@ def test_a_teacher_guides_the_recovery(
     make_trainer(max_epochs=1).fit(dense, datamodule=data)
     dense.network.save_pretrained(tmp_path)
     data.tokenizer.save_pretrained(tmp_path)
-    module = build(
-        "taylor", data, tiny_network, distillation=Distillation(teacher=str(tmp_path), weight=1.0, hidden_weight=1.0)
-    )
-    make_trainer(max_epochs=2).fit(module, datamodule=data)
-    assert module.network.config.intermediate_size == 32
+    guided = Distillation(teacher=str(tmp_path), weight=1.0, hidden_weight=1.0)
+    found = []
+    for distillation in (Distillation(), guided):
+        module = build("taylor", data, tiny_network, distillation=distillation)
+        make_trainer(max_epochs=2).fit(module, datamodule=data)
+        assert module.network.config.intermediate_size == 32
+        found.append((logits(module) - logits(dense)).square().mean())
+    assert found[1] < found[0]  # It ends nearer to the teacher than without one.
 
 
 def test_a_cut_that_changes_the_outputs_is_an_error(

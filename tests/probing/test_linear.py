@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,8 +168,8 @@ def test_float32_is_close_to_float64_and_half_precision_is_taken() -> None:
 
 
 def test_penalty_is_chosen_on_the_held_out_rows() -> None:
-    features, labels, _ = _rows()
-    dev, dev_labels, _ = _rows(rows=200)
+    whole, every, _ = _rows(rows=ROWS + 200)
+    (features, dev), (labels, dev_labels) = whole.split([ROWS, 200]), every.split([ROWS, 200])
     accuracy = named_score("accuracy")
     penalties = (1e-3, 1.0, 1e-2, 10.0)
     probe, penalty, scores = search_penalty(
@@ -182,6 +183,18 @@ def test_penalty_is_chosen_on_the_held_out_rows() -> None:
         features, labels, dev, dev_labels, num_classes=CLASSES, score=lambda *_: 0.5, penalties=penalties
     )
     assert tied == 10.0
+    assert scores[penalty] > scores[10.0] + 0.1 > 0.35  # It has learned what holds for other rows.
+
+
+def test_search_splits_a_penalty_into_l1_and_l2() -> None:
+    features, labels, _ = _rows()
+    options: dict[str, Any] = {"num_classes": CLASSES, "score": named_score("accuracy")}
+    probe, _, _ = search_penalty(features, labels, features, labels, penalties=(0.04,), l1_share=0.5, **options)
+    alone = fit_probe(features, labels, num_classes=CLASSES, l1=0.02, l2=0.02)
+    torch.testing.assert_close(probe.weight, alone.weight)
+    assert (probe.weight == 0).any()
+    with pytest.raises(ValueError, match=r"l1_share within 0 and 1 \(2\)"):
+        search_penalty(features, labels, features, labels, l1_share=2, **options)
 
 
 def test_scores() -> None:

@@ -73,6 +73,20 @@ def test_correlation_analysis_of_a_regression_is_the_order_of_its_weights() -> N
     assert torch.equal(rank_by_norm(weight), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_probeless_of_many_rows(dtype: torch.dtype) -> None:
+    """Sums are taken in pieces; one class comes in the last piece alone."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (9000,), generator=generator)
+    labels[-50:] = 3
+    features = 100 + torch.randn(9000, 30, generator=generator, dtype=dtype)
+    features += 0.3 * torch.randn(4, 30, generator=generator, dtype=dtype)[labels]
+    means = np.stack([features[labels == label].double().mean(0).numpy() for label in range(4)])
+    distances = sum(np.abs(means[one] - means[two]) for one in range(4) for two in range(one))
+    assert np.diff(np.sort(distances)).min() > 1e-4  # apart, so that rounding changes no place
+    assert rank_probeless(features, labels, 4).tolist() == np.argsort(-distances).tolist()
+
+
 def test_norm() -> None:
     weight = np.random.default_rng(1).normal(size=(5, 40))
     assert rank_by_norm(torch.from_numpy(weight)).tolist() == np.argsort(-np.linalg.norm(weight, axis=0)).tolist()

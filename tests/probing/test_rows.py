@@ -38,6 +38,21 @@ def test_half_precision_is_computed_in_float32() -> None:
     torch.testing.assert_close(inputs.std(0, correction=0), torch.ones(3))
 
 
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_one_value_that_is_no_number_is_found(dtype: torch.dtype, broken: float) -> None:
+    whole = torch.randn(60, 40, generator=torch.Generator().manual_seed(0)).to(dtype)
+    targets = torch.zeros(30, dtype=torch.long)
+    for features in (whole[:30], whole[::2, 1::3], whole.T.contiguous().T[:30]):
+        check_rows(features, targets, 2)
+        for row, column in ((0, 0), (14, 6), (29, features.shape[1] - 1)):
+            spoilt = features.clone(memory_format=torch.preserve_format)
+            spoilt[row, column] = broken
+            with pytest.raises(ValueError, match="NaN or infinity"):
+                check_rows(spoilt, targets, 2)
+    check_rows(torch.ones(30, 3, dtype=torch.long), targets, 2)
+
+
 def test_negative_class_ids_are_refused() -> None:
     with pytest.raises(ValueError, match="from -100 to 0"):
         check_rows(torch.zeros(2, 1), torch.tensor([0, -100]), 2)

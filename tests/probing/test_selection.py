@@ -2,15 +2,17 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from toolkit.probing import linear, registry, stages
 from toolkit.probing.clustering import cluster_neurons
 from toolkit.probing.layers import ArrayStates
-from toolkit.probing.linear import fit_probe, named_score
+from toolkit.probing.linear import Probe, fit_probe, named_score
 from toolkit.probing.rankings import rank_by_correlation_analysis
 from toolkit.probing.registry import RANKINGS, rank
 from toolkit.probing.selection import PAPER_SHARES, SelectedNeurons, select_neurons
@@ -131,11 +133,25 @@ def test_clusters_that_lose_too_much_are_not_used() -> None:
 
 
 def test_without_layers_that_are_enough_all_are_kept() -> None:
-    found = select(layer_delta=0.0, delta=0.5)
-    oracle, layers = found.stages[:2]
-    if layers.neurons == 80:
-        assert dataclasses.replace(layers, name="oracle") == oracle
-    assert layers.loss <= 0
+    # Lower layers score below the whole: each probe on fewer than all columns is worth half.
+    def score(outputs: Tensor, targets: Tensor) -> float:
+        return 1.0 if len(widths) == 1 or widths[-1] == LAYERS * SIZE else 0.5
+
+    widths: list[int] = []
+    columns = stages.Probing.columns
+
+    def watched(self: stages.Probing, split: int, neurons: Tensor) -> Tensor:
+        widths.append(len(neurons))
+        return columns(self, split, neurons)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages.Probing, "columns", watched)
+        probing = stages.Probing(TRAIN, DEV, None, 3, score, (0.1,), None)
+        oracle = probing.stage("oracle", torch.arange(probing.total))
+        layers = probing.lowest_layers(oracle, 0.01)
+    assert dataclasses.replace(layers, name="oracle") == oracle
+    assert layers.neurons == len(probing.neurons) == LAYERS * SIZE
+    assert widths.count(SIZE) > 0  # Fewer layers were tried.
 
 
 def test_caution_keeps_more_neurons() -> None:
@@ -201,6 +217,9 @@ def test_errors_name_the_value() -> None:
         select(caution=-1)
     with pytest.raises(ValueError, match=r"\(4, 20\) and \(1, 20\)"):
         select_neurons(TRAIN, ArrayStates(torch.ones(3, 1, 20), np.zeros(3)), num_classes=3, score=ACCURACY)
+    one = ArrayStates(torch.ones(1, LAYERS, SIZE), np.zeros(1, dtype=np.int64))
+    with pytest.raises(ValueError, match=r"dev has 1 row, .* raise data\.limit_eval"):
+        select_neurons(TRAIN, one, num_classes=3, score=ACCURACY)
     constant = ArrayStates(torch.ones(9, 2, 3), np.arange(9) % 3)
     with pytest.raises(ValueError, match=r"all 3 neurons of layers \(0,\) are constant"):
         select_neurons(constant, constant, num_classes=3, score=ACCURACY, cluster_threshold=0.3)
@@ -212,8 +231,28 @@ def test_an_elastic_net_is_one_in_every_probe() -> None:
     ridge = select(penalties=(0.02,))
     varying = ridge.oracle.scale != 1
     assert (ridge.oracle.weight[:, varying] != 0).all()
-    by_lasso = select(penalties=(0.02,), l1_share=1.0, ranking="norm")
-    assert by_lasso.neurons.tolist() != select(penalties=(0.02,), ranking="norm").neurons.tolist()
+
+
+def test_every_probe_and_ranking_has_the_penalty_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[float, float]] = []
+
+    def fit(*arguments: Any, **options: Any) -> Probe:
+        given.append((options.get("l1", 0.0), options["l2"]))
+        return fit_probe(*arguments, **options)
+
+    for module in (stages, registry, linear):
+        monkeypatch.setattr(module, "fit_probe", fit)
+    select(penalties=(0.02,), l1_share=0.25, cluster_threshold=0.3, ranking="norm")
+    assert len(given) > 10
+    assert set(given) == {(0.005, 0.015)}
+
+
+def test_one_layer_is_enough_of_one() -> None:
+    train, dev = (ArrayStates(split.states[:, 1:2], split.labels) for split in (TRAIN, DEV))
+    found = select_neurons(train, dev, num_classes=3, score=ACCURACY)
+    assert found.layers == (0,)
+    assert found.stages[1].neurons == SIZE
+    assert found.retention > 0.97
 
 
 def test_the_random_ranking_is_of_the_seed() -> None:

@@ -52,7 +52,8 @@ def test_a_span_ends_with_its_sentence() -> None:
     assert SpanScore(LABELS)(outputs, targets, torch.tensor([0, 0, 0])) == 1.0
     metric = SpanF1(LABELS)
     metric.update(torch.tensor([[0, 1, 4]]), torch.tensor([[0, 4, 4]]))
-    assert SpanScore(LABELS)(outputs, torch.tensor([0, 1, 4]), torch.tensor([0, 1, 1])) == 1.0
+    # The second word continues the first one's span in the same sentence alone.
+    assert SpanScore(LABELS)(outputs, torch.tensor([0, 4, 4]), torch.tensor([0, 1, 1])) == 1.0
     assert SpanScore(LABELS)(outputs, torch.tensor([0, 4, 4]), torch.tensor([0, 0, 0])) == metric.compute() == 0.0
 
 

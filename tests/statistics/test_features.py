@@ -151,6 +151,28 @@ def test_half_written_folder_of_something_else_is_begun_anew(
     np.testing.assert_array_equal(features.states, expected.states)
 
 
+def test_words_are_their_labelled_pieces_or_their_means(observed: Any, quiet: Any, tmp_path: Path) -> None:
+    network, data = observed("synthetic_entities")
+    folders = {words: tmp_path / words for words in ("labelled", "mean")}
+    found = {
+        words: extract_features(network, data, "dev", folder, dtype="float32", words=words, trainer=quiet).states  # type: ignore[arg-type]
+        for words, folder in folders.items()
+    }
+    expected: dict[str, list[Tensor]] = {"labelled": [], "mean": []}
+    for row, states in zip(data.split("dev"), one_by_one(network, data, "dev"), strict=True):
+        first = 1  # behind [CLS]; the label is on the last piece of each word
+        for place, label in enumerate(row["labels"]):
+            if label != -100:
+                expected["labelled"].append(states[place])
+                expected["mean"].append(states[first : place + 1].mean(0))
+                first = place + 1
+    for words, rows in expected.items():
+        np.testing.assert_allclose(found[words], torch.stack(rows), atol=1e-5, rtol=1e-4)
+    assert np.abs(np.array(found["mean"]) - np.array(found["labelled"])).max() > 0.1  # Some words have pieces.
+    with pytest.raises(FileExistsError, match=r"holds other features \(words differ\)"):
+        extract_features(network, data, "dev", folders["mean"], dtype="float32", trainer=never)
+
+
 def test_folder_is_found_refused_or_rebuilt(observed: Any, quiet: Any, tmp_path: Path) -> None:
     network, data = observed()
     folder = tmp_path / "f"

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from toolkit.data import Text
 from toolkit.evaluation.mode import evaluation_mode
+from toolkit.models.masked_head import masked_positions
 
 _IGNORED = -100
 
@@ -40,9 +41,9 @@ class MaskedTokens(Metric):
         self.add_state("tokens", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch of logits (B, T, V) and labels (B, T), which are -100 where nothing was masked."""
+        """Count a batch of logits, (B, T, V) or those of the N masked tokens (N, V), and labels (B, T), else -100."""
         masked = labels != _IGNORED
-        chosen, true = logits[masked].float(), labels[masked]
+        chosen, true = (logits if logits.ndim == 2 else logits[masked]).float(), labels[masked]
         # Not in place: a metric that was reset in inference mode could not count in training any more.
         self.correct = self.correct + (chosen.argmax(-1) == true).sum()
         self.surprise = self.surprise + F.cross_entropy(chosen, true, reduction="none").double().sum()
@@ -80,7 +81,9 @@ def judge_masked_lm(network: PreTrainedModel, data: Text) -> tuple[Mapping[str, 
             inputs = {
                 name: value.to(network.device) for name, value in batch.items() if name not in ("labels", "index")
             }
-            metric.update(judged(**inputs).logits, batch["labels"].to(network.device))
+            labels = batch["labels"].to(network.device)
+            with masked_positions(judged, labels != _IGNORED):
+                metric.update(judged(**inputs).logits, labels)
     tokens = int(metric.tokens)
     if not tokens:
         raise ValueError(

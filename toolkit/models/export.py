@@ -20,6 +20,7 @@ from toolkit.models.exportable import Batch, Logits, exportable, loaded_with_tok
 from toolkit.models.onnx_network import ONNX_FILE, OnnxNetwork, require_onnx
 from toolkit.models.pretrained import quiet
 
+PROGRAM_FILE = "model.pt2"
 OPSETS = range(14, 21)  # Attention needs 14; PyTorch 2.6 traces to at most 20.
 _LARGEST = 2**31 - 2**20  # A protobuf file ends at 2 GiB; graph and names take a part of it.
 # What exporters warn of: that values of this input may become constants, which the comparison on other batches and
@@ -96,9 +97,7 @@ def export_onnx(
 
     if opset not in OPSETS:
         raise ValueError(f"opset is {opset}; give one from {OPSETS[0]} to {OPSETS[-1]}.")
-    folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is not empty; choose another folder, or delete it.")
+    folder = _free(folder)
     network, tokenizer = loaded_with_tokenizer(network, tokenizer)
     judged, batches = exportable(network, tokenizer, examples, tolerance)
     size = sum(tensor.numel() * tensor.element_size() for tensor in judged.state_dict().values())
@@ -111,22 +110,18 @@ def export_onnx(
     tags = type(network).__name__.endswith("ForTokenClassification")
     axes["logits"] = {0: "batch", 1: "length"} if tags else {0: "batch"}
 
-    with replacing(folder) as staged:
-        with quiet(hide_bars=True):
-            judged.config.save_pretrained(staged)
-            tokenizer.save_pretrained(staged)
+    with _staged(folder, judged, tokenizer) as staged:
         file = staged / ONNX_FILE
-        with _quietly(), torch.no_grad():
-            torch.onnx.export(
-                Logits(judged, names),
-                tuple(traced(batches[0], tokenizer).values()),
-                str(file),
-                input_names=list(names),
-                output_names=["logits"],
-                dynamic_axes=axes,
-                opset_version=opset,
-                dynamo=False,
-            )
+        torch.onnx.export(
+            Logits(judged, names),
+            tuple(traced(batches[0], tokenizer).values()),
+            str(file),
+            input_names=list(names),
+            output_names=["logits"],
+            dynamic_axes=axes,
+            opset_version=opset,
+            dynamo=False,
+        )
         onnx.checker.check_model(str(file))
         computed = OnnxNetwork(staged)
         shapes, difference = compare(
@@ -146,7 +141,7 @@ def export_onnx(
 
 def export_program(
     network: PreTrainedModel | str | Path,
-    file: str | Path,
+    folder: str | Path,
     examples: Sequence[str] | Iterable[Batch],
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -154,12 +149,12 @@ def export_program(
 ) -> tuple[ExportedProgram, Exported]:
     """Export a classifier or tagger with ``torch.export``, for any number and length of sentences.
 
-    ``torch.export.load(file).module()`` computes the logits from the inputs in the order of `Exported.inputs`. Of what
-    was written, as much is compared as by `export_onnx`.
+    ``torch.export.load(folder / "model.pt2").module()`` computes the logits from the inputs in the order of
+    `Exported.inputs`. Of what was written, as much is compared as by `export_onnx`.
 
     Args:
         network: The network, which is left as it is, or the folder of a stored one.
-        file: Where the program goes, ``NAME.pt2``.
+        folder: Where ``model.pt2``, tokenizer and ``config.json``, with the labels' names, go.
         examples: Sentences, or tokenised batches.
         tokenizer: The network's; that of the folder where the network is one.
         tolerance: How far an output may be from PyTorch's.
@@ -169,20 +164,17 @@ def export_program(
 
     Raises:
         FileNotFoundError: If `network` is no folder of a stored network.
-        FileExistsError: If there is such a file.
-        ValueError: As `export_onnx`; or if the file's name does not end in ``.pt2``.
+        FileExistsError: If `folder` holds something.
+        ValueError: As `export_onnx`, but for the size and the opset.
         RuntimeError: If PyTorch can't export the network, or outputs differ by more than `tolerance`; nothing was
             stored then.
     """
-    file = Path(file)
-    if file.suffix != ".pt2":
-        raise ValueError(f"file is {file}; give a name that ends in .pt2.")
-    if file.exists():
-        raise FileExistsError(f"{file} exists; choose another name, or delete it.")
+    folder = _free(folder)
     network, tokenizer = loaded_with_tokenizer(network, tokenizer)
     judged, batches = exportable(network, tokenizer, examples, tolerance)
     names = tuple(batches[0])
-    with replacing(file) as staged, _quietly(), torch.no_grad():
+    with _staged(folder, judged, tokenizer) as staged:
+        file = staged / PROGRAM_FILE
         try:
             program = torch.export.export(
                 Logits(judged, names),
@@ -195,20 +187,40 @@ def export_program(
                 f"torch.export cannot export {type(network).__name__} ({model_type(network)}): "
                 f"{str(error).strip().partition(chr(10))[0]} Use export_onnx."
             ) from error
-        torch.export.save(program, staged)
-        computed = torch.export.load(staged).module()
+        torch.export.save(program, file)
+        computed = torch.export.load(file).module()
         shapes, difference = compare(
-            judged, lambda batch: computed(*batch.values()), batches, tokenizer, tolerance, str(file)
+            judged, lambda batch: computed(*batch.values()), batches, tokenizer, tolerance, str(folder)
         )
+        size = file.stat().st_size
     return program, Exported(
-        file=file,
-        size=file.stat().st_size,
+        file=folder / PROGRAM_FILE,
+        size=size,
         max_difference=difference,
         sentences=sum(len(batch["input_ids"]) for batch in batches),
         shapes=shapes,
         inputs=names,
         opset=None,
     )
+
+
+def _free(folder: str | Path) -> Path:
+    """A folder that holds nothing yet."""
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is not empty; choose another folder, or delete it.")
+    return folder
+
+
+@contextmanager
+def _staged(folder: Path, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Iterator[Path]:
+    """A folder with config and tokenizer beside its place, to which it is renamed in the end."""
+    with replacing(folder) as staged:
+        with quiet(hide_bars=True):
+            network.config.save_pretrained(staged)
+            tokenizer.save_pretrained(staged)
+        with _quietly(), torch.no_grad():
+            yield staged
 
 
 @contextmanager

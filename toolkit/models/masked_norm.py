@@ -43,9 +43,12 @@ class MaskedLayerNorm(nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise ``(…, D)``."""
-        bias = None if self.bias is None else self.bias[self.kept]
-        narrow = F.layer_norm(input[..., self.kept], self.kept.shape, self.weight[self.kept], bias, self.eps)
-        return narrow.new_zeros(input.shape).index_copy(-1, self.kept, narrow)
+        # Numbers that differ are selected several times faster by index_select, backwards most of all.
+        rows = input.reshape(-1, input.shape[-1])
+        weight = self.weight.index_select(0, self.kept)
+        bias = None if self.bias is None else self.bias.index_select(0, self.kept)
+        narrow = F.layer_norm(rows.index_select(1, self.kept), self.kept.shape, weight, bias, self.eps)
+        return narrow.new_zeros(rows.shape).index_copy(1, self.kept, narrow).view(input.shape)
 
 
 def mask_norms(network: nn.Module, paths: Iterable[str], kept: Sequence[int]) -> None:

@@ -101,8 +101,10 @@ def hidden_states_loss(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...],
             f"Hidden states of the student ({student[0].shape[-1]} wide) and of the teacher ({teacher[0].shape[-1]}) "
             "can't be compared; set model.distillation.hidden_weight=0 to learn from the logits alone."
         )
-    valid = mask.bool()
-    losses = [
-        F.mse_loss(mine[valid].float(), other[valid].float()) for mine, other in zip(student, teacher, strict=True)
-    ]
+    places = mask.flatten().nonzero()[:, 0]  # Once: each search for them makes a GPU wait.
+
+    def valid(states: Tensor) -> Tensor:
+        return states.flatten(0, 1).index_select(0, places).float()
+
+    losses = [F.mse_loss(valid(mine), valid(other)) for mine, other in zip(student, teacher, strict=True)]
     return torch.stack(losses).mean()

@@ -19,7 +19,8 @@ def rows_with_labels(logits: Tensor, labels: Tensor, task: Task) -> tuple[Tensor
     """One row for each thing that is predicted.
 
     Args:
-        logits: ``(B, C)``, or ``(B, T, C)`` for tagging, or ``(B, 1)`` for regression.
+        logits: ``(B, C)``, or ``(B, T, C)`` for tagging, or ``(B, 1)`` for regression; ``(N, C)`` for tagging, where
+            only the labelled tokens were computed.
         labels: ``(B,)``, or ``(B, T)`` for tagging with -100 where there is no label.
         task: Tells which.
 
@@ -30,7 +31,7 @@ def rows_with_labels(logits: Tensor, labels: Tensor, task: Task) -> tuple[Tensor
         return logits.float().squeeze(-1), labels
     if task.kind == "tagging":
         labelled = labels != IGNORED
-        return logits[labelled].float(), labels[labelled]
+        return (logits if logits.ndim == 2 else logits[labelled]).float(), labels[labelled]
     return logits.float(), labels
 
 

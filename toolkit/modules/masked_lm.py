@@ -1,6 +1,7 @@
 """Masked language modelling (Devlin et al. 2019, https://arxiv.org/abs/1810.04805) in place of a labelled task."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
@@ -9,6 +10,7 @@ from transformers import PreTrainedModel
 from toolkit.data.text import MASKED_LM
 from toolkit.evaluation.masked_lm import MaskedTokens
 from toolkit.models.encoder import load_masked_lm
+from toolkit.models.masked_head import masked_positions
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.labels import IGNORED, network_inputs
@@ -85,13 +87,18 @@ class MaskedLanguageModelling(FineTuning):
         Returns:
             A scalar in float32; zero where the batch, of a few short rows, has no masked token.
         """
-        if not (batch["labels"] != IGNORED).any():
+        masked = batch["labels"] != IGNORED
+        if not masked.any():
             self.shares(batch["labels"].new_empty(0), batch["attention_mask"])  # The other processes wait for it.
             return self.network(**network_inputs(batch)).logits.float().sum() * 0.0  # type: ignore[no-any-return]
-        return super().loss(batch)
+        with ExitStack() as stack:
+            for network in (self.network, *self._teacher):
+                stack.enter_context(masked_positions(network, masked))
+            return super().loss(batch)
 
     def _score(self, batch: Mapping[str, Tensor], split: str) -> None:
-        logits = self.network(**network_inputs(batch)).logits
+        with masked_positions(self.network, batch["labels"] != IGNORED):
+            logits = self.network(**network_inputs(batch)).logits
         self.metrics[split].to(self.device).update(logits, batch["labels"])
 
 

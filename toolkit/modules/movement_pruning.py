@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from toolkit.modules.distillation import Distillation
+from toolkit.modules.held_zeros import as_numbers
 from toolkit.modules.training import Training
 from toolkit.modules.weight_pruning import WeightPruning
 from toolkit.pruning import masks
@@ -202,7 +203,7 @@ class MovementPruning(WeightPruning):
         start, end = self.window()
         if step < end and (step - start) % self.interval == 0:
             pruned = self._pattern((step - start) / (end - start))
-            self.shown = {name: (~dead).to(self.weights[name].dtype) for name, dead in pruned.items()}
+            self.shown = {name: as_numbers(~dead, self.weights[name].dtype) for name, dead in pruned.items()}
 
     def final_pattern(self, optimizer: Optimizer) -> dict[str, Tensor]:
         """The weights of the lowest scores; the scores are not needed any more."""

@@ -28,8 +28,9 @@ from toolkit.modules.training import Training
 from toolkit.probing.clustering import Representative
 from toolkit.probing.linear import Probe, Score, named_score
 from toolkit.probing.registry import OF_CLASSES, RankingName, possible_rankings
-from toolkit.probing.selection import PENALTIES, SelectedNeurons, select_neurons
+from toolkit.probing.selection import SelectedNeurons, select_neurons
 from toolkit.probing.spans import SpanScore
+from toolkit.probing.stages import PENALTIES
 from toolkit.statistics.features import Features, extract_features
 from toolkit.tasks import Task
 
@@ -58,9 +59,11 @@ class Selection:
             clusters out, as the surgeon and elimination see redundancy themselves.
         representative: The neuron of a cluster that stands for it: its medoid, or one that is drawn.
         caution: Standard errors by which the dev score must be above the bar.
-        penalties: Penalties of the probes, of which each chooses by its dev score.
-        l1_share: Part of a penalty that is on the absolute weights (elastic net), which makes more of them zero and
-            probes slower; the rest is on their squares.
+        penalties: Penalties that the oracle and the probes on k neurons choose from by their dev score; those of layers
+            and clusters have the oracle's.
+        l1_share: Part of these probes' penalty that is on the absolute weights (elastic net), which makes many of them
+            zero and takes longer; the rest is on their squares. Of the rankings it reaches ``norm`` and
+            ``correlation_analysis``, which read a probe's weights.
         faithful: Do as the authors' code does, with its losses per step, and its probes.
     """
 

@@ -63,6 +63,6 @@ def rank_by_elimination(
         kept = len(neurons) - max(int(drop * len(neurons)), 1)
         dropped.append(neurons[order[kept:]])
         survivors = order[:kept].sort().values
-        inputs, neurons = inputs[:, survivors], neurons[survivors]
+        inputs, neurons = inputs.index_select(1, survivors), neurons[survivors]
         parameters = torch.cat([weight[:, survivors], parameters[:, -1:]], 1)
     return torch.cat([neurons, *reversed(dropped)])

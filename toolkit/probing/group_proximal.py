@@ -99,7 +99,7 @@ def rank_by_group_proximal(
         if not bool(alive.all()):
             order = before.argsort(descending=True, stable=True)
             died.append(neurons[order[~alive[order]]])
-            inputs, neurons = inputs[:, alive], neurons[alive]
+            inputs, neurons = inputs.index_select(1, alive.nonzero()[:, 0]), neurons[alive]
             parameters = torch.cat([parameters[:, :-1][:, alive], parameters[:, -1:]], 1)
             loss = LinearLoss(inputs, targets, num_classes, l2)
         penalty *= growth

@@ -24,11 +24,10 @@ from toolkit.probing.linear import Probe, named_score, probe_score
 from toolkit.probing.options import RedundancyOptions
 from toolkit.probing.registry import rank
 from toolkit.probing.sizing import smallest_enough
-from toolkit.probing.stages import Probing
+from toolkit.probing.stages import PENALTIES, Probing
 from toolkit.statistics.features import extract_features
 from toolkit.statistics.similarity import LayerSimilarity
 
-_PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
 _CHUNK = 1024  # rows whose CKA is computed at once
 
 
@@ -130,7 +129,7 @@ def analyse_states(
         started.append(description)
 
     score = named_score(metric, num_classes)
-    probing = Probing(train, dev, None, num_classes, score, _PENALTIES, None)
+    probing = Probing(train, dev, None, num_classes, score, PENALTIES, None)
     (features, dev_features), (targets, dev_targets) = probing.features, probing.targets
     shape = probing.num_layers, probing.hidden_size
 

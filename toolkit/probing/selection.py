@@ -25,7 +25,7 @@ from toolkit.probing.rankings import rank_by_correlation_analysis
 from toolkit.probing.registry import possible_rankings, rank
 from toolkit.probing.sizing import smallest_enough
 from toolkit.probing.spans import SpanScore
-from toolkit.probing.stages import Probing, Stage
+from toolkit.probing.stages import PENALTIES, Probing, Stage
 
 Ranking = Callable[[Tensor, Tensor], Tensor]
 """``ranking(features (R, F), targets (R,))`` gives the columns, best first."""
@@ -35,9 +35,6 @@ PAPER_SHARES = (
     *(step / 100 for step in (*range(1, 11), *range(15, 55, 5), *range(60, 100, 10))),
 )
 """Shares of all neurons that the authors' code tries, in this order."""
-
-PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
-"""Penalties that probes choose from."""
 
 _PAPER_PROBE = {"solver": "adam", "l1": 1e-5, "l2": 1e-5, "norm": "frobenius", "standardize": False, "shuffle": False}
 _CERTAIN = 4  # Standard errors that the oracle should be better than guessing by: the gain is known to a quarter then.

@@ -12,6 +12,9 @@ from toolkit.probing.linear import Probe, Score, elastic_net, fit_probe, search_
 from toolkit.probing.sizing import leave_out, standard_error
 from toolkit.probing.spans import SpanScore
 
+PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
+"""Penalties that probes choose from."""
+
 _SEARCH_TOLERANCE = 3e-3  # of the probes that penalties are compared by; the best one is then trained to the end
 
 
@@ -57,7 +60,7 @@ class Probing:
             converged probe with a penalty that suits it.
 
     Raises:
-        ValueError: If the splits do not fit each other.
+        ValueError: If the splits do not fit each other, or dev has fewer than two rows.
     """
 
     def __init__(
@@ -73,6 +76,10 @@ class Probing:
     ) -> None:
         splits = [train, dev, *([] if test is None else [test])]
         check_same_layers(*splits)
+        if len(dev.labels) < 2:
+            raise ValueError(
+                f"dev has {len(dev.labels)} row, and no error can be estimated of its scores; raise data.limit_eval."
+            )
         self.features = [split.matrix() for split in splits]
         self.targets = [torch.as_tensor(split.labels) for split in splits]
         self.num_layers, self.hidden_size = train.states.shape[1:]
@@ -182,9 +189,11 @@ class Probing:
         return self._score(outputs, self.targets[split][which])
 
     def columns(self, split: int, neurons: Tensor) -> Tensor:
-        """The features of neurons ``(R, k)``; of all neurons in their order without a copy."""
-        whole = torch.equal(neurons, torch.arange(self.total))
-        return self.features[split] if whole else self.features[split][:, neurons]
+        """The features of neurons ``(R, k)``; of neurons that stand side by side without a copy."""
+        first, number = int(neurons[0]), len(neurons)
+        if torch.equal(neurons, torch.arange(first, first + number)):
+            return self.features[split][:, first : first + number]
+        return self.features[split].index_select(1, neurons)
 
     def _on_rows(self, outputs: Tensor) -> Callable[[Tensor], float]:
         return lambda rows: self.score(outputs[rows], rows)

@@ -17,6 +17,7 @@ from torch import Tensor
 from toolkit.probing.rows import check_rows, standardized
 from toolkit.probing.solvers import LinearLoss, minimize_smooth
 
+_LIVING = 0.8  # Part of the neurons below which those that are gone are left out of the inverse.
 _BLOCK = 64  # eliminations whose updates of the inverse are made at once, as one matrix product
 
 
@@ -74,7 +75,7 @@ def rank_by_surgeon(
     neurons = survivors
     while len(neurons) > 1:
         assert num_classes is not None  # of values there is one left
-        chosen = inputs[:, neurons]
+        chosen = inputs.index_select(1, neurons)
         loss = LinearLoss(chosen, targets, num_classes, l2)
         parameters = minimize_smooth(loss, parameters, tolerance, max_iterations).parameters
         chance = loss.logits(parameters).softmax(1)
@@ -111,12 +112,13 @@ def eliminate(inverse: Tensor, weight: Tensor, count: int) -> tuple[Tensor, Tens
         tensor([1, 0])
     """
     alive = torch.arange(weight.shape[2])
+    gone = torch.zeros(len(alive), dtype=torch.bool)
     weight = weight.clone()
     eliminated: list[int] = []
-    while len(eliminated) < count:
+    while True:
         steps = min(_BLOCK, count - len(eliminated))
         diagonal = inverse.diagonal(dim1=1, dim2=2).clone()
-        gone = torch.zeros(len(alive), dtype=torch.bool)
+        diagonal[:, gone] = 1
         # H⁻¹ after the i-th elimination is H⁻¹ - U Uᵀ with the first i columns of U.
         updates = inverse.new_zeros(len(inverse), len(alive), steps)
         for step in range(steps):
@@ -132,10 +134,13 @@ def eliminate(inverse: Tensor, weight: Tensor, count: int) -> tuple[Tensor, Tens
             diagonal[:, gone] = 1
             eliminated.append(int(alive[place]))
         kept = (~gone).nonzero()[:, 0]
-        updates = updates[:, kept]
-        inverse = torch.baddbmm(inverse[:, kept][:, :, kept], updates, updates.mT, alpha=-1)
-        weight, alive = weight[:, :, kept], alive[kept]
-    return torch.tensor(eliminated, dtype=torch.long), alive, weight
+        if len(eliminated) == count:
+            return torch.tensor(eliminated, dtype=torch.long), alive[kept], weight[:, :, kept]
+        # In place; the memory of those that are gone is given back once it is worth a copy.
+        inverse.baddbmm_(updates, updates.mT, alpha=-1)
+        if len(kept) < _LIVING * len(gone):
+            inverse = inverse[:, kept][:, :, kept]
+            weight, alive, gone = weight[:, :, kept], alive[kept], gone[kept]
 
 
 def _inverse(matrix: Tensor, ridge: float) -> Tensor:

@@ -41,7 +41,7 @@ def typical_gradient(second_moments: Tensor) -> float:
     return max(median, torch.finfo(second_moments.dtype).tiny)
 
 
-def saliency(weight: Tensor, metric: Tensor) -> Tensor:
+def saliency(weight: Tensor, metric: Tensor, out: Tensor | None = None) -> Tensor:
     r"""Score of optimal brain damage (LeCun et al. 1990) with Adam's metric in place of the Hessian's diagonal.
 
     .. math:: s_i = w_i^2 d_i
@@ -49,8 +49,9 @@ def saliency(weight: Tensor, metric: Tensor) -> Tensor:
     Args:
         weight: Any shape.
         metric: :math:`d`, of the same shape.
+        out: Memory for the result; may be ``metric`` itself.
 
     Returns:
         A tensor of the shape of ``weight``; the least salient weights are pruned first.
     """
-    return weight.square() * metric
+    return torch.mul(metric, weight, out=out).mul_(weight)

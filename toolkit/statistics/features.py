@@ -163,7 +163,7 @@ def extract_features(
         "network": network_fingerprint(network),
         "data": data.fingerprint(split),
         "split": split,
-        "pooling": words if data.task.kind == "tagging" else pooling,
+        "words" if data.task.kind == "tagging" else "pooling": words if data.task.kind == "tagging" else pooling,
         "precision": precision,
         "dtype": dtype,
         "shape": [len(labels), network.config.num_hidden_layers + 1, network.config.hidden_size],
@@ -237,7 +237,7 @@ class _Writer:
         """Write the rows of a batch."""
         if self._states is None:  # In every process, once the first one has made the file.
             self._states = np.load(self.file, mmap_mode="r+")
-        largest = float(batch.rows.abs().max()) if batch.rows.numel() else 0.0
+        largest = max(abs(float(extreme)) for extreme in batch.rows.aminmax()) if batch.rows.numel() else 0.0
         if largest > float(np.finfo(self._states.dtype).max):
             raise FloatingPointError(
                 f"a hidden state of size {largest} does not fit {self._states.dtype}; give dtype='float32' (of a "
