@@ -114,11 +114,12 @@ def record(
 
 
 def command() -> str:
-    """The command line of this process, with environment variables that it reads."""
+    """What measures it again: a test's file, or this process's command line; with the variables that it reads."""
     given = [f"{variable}=…" for variable in FOLDERS if os.environ.get(variable)]
+    if test := os.environ.get("PYTEST_CURRENT_TEST"):
+        return " ".join([*given, "OMP_NUM_THREADS=1 python -m pytest -m benchmark -s", test.partition("::")[0]])
     program, *arguments = sys.argv
-    start = "python -m pytest" if "pytest" in program else f"python {_relative(program)}"
-    return " ".join([*given, start, *(shlex.quote(_relative(argument)) for argument in arguments)])
+    return " ".join([*given, f"python {_relative(program)}", *(shlex.quote(_relative(word)) for word in arguments)])
 
 
 def _relative(text: str) -> str:
