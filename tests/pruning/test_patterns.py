@@ -24,15 +24,18 @@ def random_scores(*shapes: tuple[int, int]) -> dict[str, torch.Tensor]:
     return {f"w{number}": torch.rand(shape, generator=generator) for number, shape in enumerate(shapes)}
 
 
-@pytest.mark.parametrize("text", ["2:4", "1:2", "4:8", "1:4", "3:4"])
-def test_groups_against_a_loop(text: str) -> None:
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("text", ["2:4", "1:2", "4:8", "1:4", "3:4", "8:16"])
+def test_groups_against_a_loop(text: str, ties: bool) -> None:
     kept, size = map(int, text.split(":"))
-    scores = random_scores((6, 16), (4, 24))
+    scores = random_scores((6, 16), (4, 48))
+    if ties:
+        scores = {name: score.round(decimals=1).masked_fill(score < 0.3, -torch.inf) for name, score in scores.items()}
     pruned = prune_pattern(scores, 1 - kept / size, parse_pattern(text))
     for name, score in scores.items():
         for row, dead in zip(score.tolist(), pruned[name].tolist(), strict=True):
             for start in range(0, len(row), size):
-                order = np.argsort(row[start : start + size])
+                order = np.argsort(row[start : start + size], kind="stable")
                 expected = [place in order[: size - kept] for place in range(size)]
                 assert dead[start : start + size] == expected
 
