@@ -173,8 +173,9 @@ def analyse_states(
 
     begin("minimal set")
     order, delta = orders[options.ranking], options.delta
+    bar = lowest_score(oracle, delta)
     number, path = smallest_enough(
-        lambda k: probing.measure(order[:k], delta), len(order), lowest_score(oracle, delta), caution=1.0
+        lambda k: probing.measure(order[:k], delta), len(order), bar, caution=1.0, ceiling=(bar + oracle) / 2
     )
     return RedundancyAnalysis(
         network=network,

@@ -106,7 +106,8 @@ def select_neurons(
 
     A score on dev has an error, and the smallest k that looks good enough is often too small. The scores are
     therefore made to rise with k and must be above the bar by ``caution`` standard errors of the difference to it: a
-    jackknife over 20 blocks of consecutive rows, paired with the oracle on the same rows. See
+    jackknife over 20 blocks of consecutive rows, paired with the oracle on the same rows. A margin of more than half of
+    what may be lost is not asked for: a dev set that cannot tell the two apart would keep all neurons. See
     :mod:`toolkit.probing.sizing`.
 
     Args:
@@ -196,7 +197,7 @@ def select_neurons(
             progress(f"  {k:,} neurons: dev {value:.4f} ± {error:.4f}, wanted {bar:.4f}")
             return value, error
 
-        number, path = smallest_enough(measure, len(order), bar, caution)
+        number, path = smallest_enough(measure, len(order), bar, caution, ceiling=(bar + oracle.dev) / 2)
     stages.append(probing.stage("neurons", order[:number]))
     progress(str(stages[-1]))
     return SelectedNeurons(

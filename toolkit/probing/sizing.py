@@ -65,9 +65,16 @@ def standard_error(left_out: Tensor) -> float:
 
 
 def smallest_enough(
-    measure: Callable[[int], tuple[float, float]], largest: int, bar: float, caution: float
+    measure: Callable[[int], tuple[float, float]],
+    largest: int,
+    bar: float,
+    caution: float,
+    ceiling: float = float("inf"),
 ) -> tuple[int, dict[int, float]]:
     r"""Find the smallest k whose score, made to rise with k, is above the bar by some standard errors.
+
+    With an error that is larger than what may be lost no k would be enough but all of them, though nothing says that
+    they are needed: no more than the ceiling is asked for.
 
     Numbers from 1 up in steps of a factor 1.5 are tried first, until two in a row are enough; then bisection between
     the smallest that is enough and the next below, to within 2 %. If none is enough, the best score that any k
@@ -78,6 +85,7 @@ def smallest_enough(
         largest: Largest k.
         bar: To be exceeded.
         caution: Standard errors above the bar.
+        ceiling: Score that is enough whatever the error is.
 
     Returns:
         k, and the scores as measured for every number that was tried, ascending.
@@ -92,11 +100,12 @@ def smallest_enough(
     while number < largest and streak < 2:
         number = min(max(number + 1, int(number * _RATIO)), largest)
         score, error = measured[number] = measure(number)
-        streak = streak + 1 if score > bar + caution * error else 0
+        streak = streak + 1 if score > min(bar + caution * error, ceiling) else 0
     while True:
         sizes = sorted(measured)
         scores = rising([measured[size][0] for size in sizes])
-        enough = [score > bar + caution * measured[size][1] for size, score in zip(sizes, scores, strict=True)]
+        wanted = [min(bar + caution * measured[size][1], ceiling) for size in sizes]
+        enough = [score > least for score, least in zip(scores, wanted, strict=True)]
         if not any(enough):
             enough = [score >= scores[-1] for score in scores]
         place = enough.index(True)
