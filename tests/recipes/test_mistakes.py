@@ -18,6 +18,7 @@ from toolkit.tasks import find_task
         (["recipe=proximal_pruning", "model.sparsty=0.5"], "did you mean model.sparsity?"),
         (["recipe=proximal_pruning", "model.learning_rate=1"], "did you mean model.training.learning_rate?"),
         (["recipe=proximal_pruning", "trainer.max_epoch=1"], "did you mean trainer.max_epochs?"),
+        (["recipe=magnitude_pruning", "model.scope=globl"], "one of global, layer, row; did you mean global?"),
         (["recipe=proximal_pruning", "model.sparsity=much"], "model.sparsity"),
         (["recipe=proximal_pruning", "model.sparsity=1.5"], "[0, 1)"),
         (["recipe=proximal_pruning", "model.metric=l2"], "model.metric"),

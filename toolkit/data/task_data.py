@@ -39,7 +39,7 @@ class TaskData(LightningDataModule):
         task: Name of a task, or a task of your own.
         network: The network whose tokenizer is used.
         root: Folder of the data files; without it the folder that the environment variable TOOLKIT_DATA names, then
-            the Hugging Face hub.
+            the current folder if it holds them, then the Hugging Face hub.
         batch_size: Sentences of a training batch, on each device.
         eval_batch_size: Sentences of an evaluation batch.
         max_length: Longest sequence in tokens; what is longer is cut.

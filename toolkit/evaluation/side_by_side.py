@@ -123,6 +123,8 @@ def _note(rows: Sequence[Row]) -> str:
     if len(rows) > 1:
         parts.append(f"In brackets: score kept, or change, relative to {rows[0].name}.")
     parts.append("Sparsity is the share of zeros; dense kernels do not skip them.")
+    if len(rows) > 1 and any("peak_memory" in row.extras for row in rows):
+        parts.append("Peak memory is the largest of the run until then, so that it never falls from one to the next.")
     measured = [_conditions(row.latency) for row in rows if row.latency]
     if measured:
         first = measured[0]

@@ -302,7 +302,7 @@ def stages_table(neurons: dict[str, Any], metric: str) -> Table:
     table = Table(
         title=f"Selection among {neurons['total']:,} neurons, by {metric.replace('_', ' ')}", title_justify="left"
     )
-    for name in ("stage", "neurons", "layers", "dev", "of the oracle", "judged set"):
+    for name in ("stage", "neurons", "layers", "dev", "of the oracle's dev", "judged set"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for stage in neurons["stages"]:
         layers = stage["layers"]

@@ -11,6 +11,9 @@ from toolkit.options.values import flatten
 # How jsonargparse says that an option is unknown: on the command line, in a file, in a subcommand's file.
 UNKNOWN = r"unrecognized arguments: -*([\w.]+)|[Kk]ey \"?([\w.]+)\"? is not expected|not accept option '([\w.]+)'"
 
+# How it says that a value is none of those that an option takes.
+CHOICE = r"Parser key \"([\w.]+)\":\s+Expected a (?:typing\.)?Literal\[([^\]]+)\]\. Got value: (.+?)\s*$"
+
 
 def explain(name: str, message: str, parser: Any) -> str:
     """Shorten a parser's message and name the nearest valid option.
@@ -24,6 +27,11 @@ def explain(name: str, message: str, parser: Any) -> str:
         return refused
     if empty := re.search(r'Key "([\w.]+)\.\w+" not found in namespace', message):
         return f"{empty[1]} is empty; give options of it, or leave it out"
+    if (choice := re.search(CHOICE, message)) and "Union" not in choice[2]:
+        possible = re.findall(r"'([^']+)'", choice[2])
+        near = difflib.get_close_matches(choice[3], possible, 1, cutoff=0.6)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{choice[1]} is {choice[3]!r}, but must be one of {', '.join(possible)}{hint}"
     unknown = re.search(UNKNOWN, message)
     if unknown is None:
         return " ".join(message.split())

@@ -165,6 +165,7 @@ def select_neurons(
     stages = [oracle, probing.lowest_layers(oracle, layer_delta)]
     progress(str(stages[-1]))
     bar = lowest_score(oracle.dev, delta)
+    ceiling = (bar + oracle.dev) / 2
 
     candidates, constant = probing.neurons, 0
     if cluster_threshold is not None:
@@ -194,10 +195,11 @@ def select_neurons(
 
         def measure(k: int) -> tuple[float, float]:
             value, error = probing.measure(order[:k], delta)
-            progress(f"  {k:,} neurons: dev {value:.4f} ± {error:.4f}, wanted {bar:.4f}")
+            wanted = min(bar + caution * error, ceiling)
+            progress(f"  {k:,} neurons: dev {value:.4f} ± {error:.4f}, wanted {wanted:.4f}")
             return value, error
 
-        number, path = smallest_enough(measure, len(order), bar, caution, ceiling=(bar + oracle.dev) / 2)
+        number, path = smallest_enough(measure, len(order), bar, caution, ceiling)
     stages.append(probing.stage("neurons", order[:number]))
     progress(str(stages[-1]))
     return SelectedNeurons(
