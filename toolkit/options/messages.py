@@ -29,8 +29,8 @@ def explain(name: str, message: str, parser: Any) -> str:
         return f"{empty[1]} is empty; give options of it, or leave it out"
     if (choice := re.search(CHOICE, message)) and "Union" not in choice[2]:
         possible = re.findall(r"'([^']+)'", choice[2])
-        near = difflib.get_close_matches(choice[3], possible, 1, cutoff=0.6)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        close = difflib.get_close_matches(choice[3], possible, 1, cutoff=0.6)
+        hint = f"; did you mean {close[0]}?" if close else ""
         return f"{choice[1]} is {choice[3]!r}, but must be one of {', '.join(possible)}{hint}"
     unknown = re.search(UNKNOWN, message)
     if unknown is None:
