@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM, PreTrainedConfig
+from transformers import AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 
 from toolkit.models.masked_head import masked_positions
 
@@ -27,7 +27,7 @@ def test_masked_tokens_alone(kind: str, make_config: Callable[..., PreTrainedCon
     torch.testing.assert_close(*grads, atol=1e-5, rtol=1e-4)
 
 
-def run_alone(network: torch.nn.Module, inputs: dict[str, torch.Tensor], masked: torch.Tensor) -> torch.Tensor:
-    with masked_positions(network, masked):  # type: ignore[arg-type]
+def run_alone(network: PreTrainedModel, inputs: dict[str, torch.Tensor], masked: torch.Tensor) -> torch.Tensor:
+    with masked_positions(network, masked):
         logits: torch.Tensor = network(**inputs).logits
     return logits

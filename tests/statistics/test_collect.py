@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,9 @@ from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
 from toolkit.models.encoder import load_network
-from toolkit.statistics.collect import collect
+from toolkit.statistics.collect import _Pass, collect
 from toolkit.statistics.features import extract_features
+from toolkit.statistics.hidden_states import HiddenBatch
 
 AT_ONCE = timedelta(0)
 
@@ -193,8 +195,9 @@ sys.path.insert(0, {folder!r})
 from conftest import Seen, TokenSum
 from toolkit.data import TaskData
 from toolkit.models.encoder import load_network
-from toolkit.statistics.collect import collect
+from toolkit.statistics.collect import _Pass, collect
 from toolkit.statistics.features import extract_features
+from toolkit.statistics.hidden_states import HiddenBatch
 
 network_folder, out, size, batch_size = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 trainer = partial(Trainer, accelerator="cpu", devices=2, strategy="ddp", enable_progress_bar=False)
@@ -250,3 +253,16 @@ def test_spawned_processes_are_refused(observed: Any, token_sum: Any, quiet: Any
     trainer = partial(quiet, devices=1, strategy="ddp_fork")
     with pytest.raises(Exception, match=r"trainer\.strategy spawns or forks its processes"):
         collect(network, data, [token_sum()], trainer=trainer)
+
+
+@pytest.mark.parametrize("tokens", [0, 3])
+def test_padding_that_is_no_number_is_seen_in_the_means(tokens: int) -> None:
+    """Zero times NaN is NaN: the mean of a sentence tells of what its valid tokens hide, or where there are none."""
+    states = torch.zeros(2, tokens, 4)
+    means = torch.zeros(2, 1, 4)
+    batch = HiddenBatch(tokens=states, rows=means, labels=torch.zeros(1), positions=torch.zeros(1), sentences=means)
+    state: Any = SimpleNamespace(done=5, split="dev", options={"precision": "32-true"})
+    _Pass._check_finite(state, batch)
+    means[1, 0, 2] = torch.nan
+    with pytest.raises(FloatingPointError, match="layer 1 have NaN or infinite entries, in batch 5 of dev"):
+        _Pass._check_finite(state, batch)

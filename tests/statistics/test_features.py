@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
 from toolkit.statistics.features import Features, extract_features
+from toolkit.statistics.hidden_states import Words
 
 
 @torch.no_grad()
@@ -153,12 +154,12 @@ def test_half_written_folder_of_something_else_is_begun_anew(
 
 def test_words_are_their_labelled_pieces_or_their_means(observed: Any, quiet: Any, tmp_path: Path) -> None:
     network, data = observed("synthetic_entities")
-    folders = {words: tmp_path / words for words in ("labelled", "mean")}
+    folders: dict[Words, Path] = {"labelled": tmp_path / "labelled", "mean": tmp_path / "mean"}
     found = {
-        words: extract_features(network, data, "dev", folder, dtype="float32", words=words, trainer=quiet).states  # type: ignore[arg-type]
+        words: extract_features(network, data, "dev", folder, dtype="float32", words=words, trainer=quiet).states
         for words, folder in folders.items()
     }
-    expected: dict[str, list[Tensor]] = {"labelled": [], "mean": []}
+    expected: dict[Words, list[Tensor]] = {"labelled": [], "mean": []}
     for row, states in zip(data.split("dev"), one_by_one(network, data, "dev"), strict=True):
         first = 1  # behind [CLS]; the label is on the last piece of each word
         for place, label in enumerate(row["labels"]):

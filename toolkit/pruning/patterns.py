@@ -165,7 +165,7 @@ def mask_groups(scores: Tensor, pattern: Grouped) -> Tensor:
     groups = scores.reshape(-1, pattern.size)
     if pattern.size > _FEW:
         return mask_smallest_per_row(groups, len(groups) * (pattern.size - pattern.kept)).view(scores.shape)
-    # The rank of a score is the number of those that are smaller: a tenth of the time of sorting each group.
+    # The rank of a score is the number of those that are smaller: less than half of the time of sorting each group.
     columns = groups.T.contiguous()  # (M, G)
     ranks = torch.zeros(columns.shape, dtype=torch.int8, device=scores.device)
     for later in range(1, pattern.size):

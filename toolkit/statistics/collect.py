@@ -192,13 +192,11 @@ class _Pass(LightningModule):
         return True
 
     def _check_finite(self, hidden: HiddenBatch) -> None:
-        if not hidden.tokens.numel():
-            return
-        # NaN and infinity reach the extremes; a mask of all values would take twenty times as long.
-        both = zip(hidden.tokens, hidden.sentences, strict=True)
-        # What is no number in padding or special tokens is in the sentences' means.
-        extremes = torch.stack([torch.stack([*layer.aminmax(), *means.aminmax()]) for layer, means in both])  # (L, 4)
-        finite = extremes.isfinite().all(-1)
+        # NaN and infinity reach the extremes; a mask of all values would take twenty times as long. What is no number
+        # in padding or special tokens is in the sentences' means.
+        vectors = [states for states in (hidden.tokens, hidden.sentences) if states.numel()]
+        extremes = [torch.stack([torch.stack(layer.aminmax()) for layer in states]) for states in vectors]  # (L, 2)
+        finite = torch.cat(extremes, -1).isfinite().all(-1)
         if not finite.all():
             raise FloatingPointError(
                 f"The hidden states of layer {int(finite.int().argmin())} have NaN or infinite entries, in batch "

@@ -163,7 +163,7 @@ def extract_features(
         "network": network_fingerprint(network),
         "data": data.fingerprint(split),
         "split": split,
-        "words" if data.task.kind == "tagging" else "pooling": words if data.task.kind == "tagging" else pooling,
+        **({"words": words} if data.task.kind == "tagging" else {"pooling": pooling}),
         "precision": precision,
         "dtype": dtype,
         "shape": [len(labels), network.config.num_hidden_layers + 1, network.config.hidden_size],
