@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.faults.processes import end, start, wait_for
-from tests.faults.recipes import OWN, make_network, results, words_of
+from tests.faults.recipes import AFTER, OWN, make_network, results, words_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,19 +49,44 @@ class Killed:
         return not self.differences
 
 
-def run_undisturbed(words: Sequence[str], folder: Path) -> float:
-    """Run to the end.
+@dataclass
+class Undisturbed:
+    """A run that nobody killed.
 
-    Returns:
-        Seconds since the run's folder appeared.
+    Args:
+        words: Of its command line.
+        seconds: That it took since its folder appeared.
+        results: What it left behind, see :func:`tests.faults.recipes.results`.
+    """
+
+    words: list[str]
+    seconds: float
+    results: dict[str, str]
+
+
+def run_undisturbed(recipe: str, folder: Path, done: dict[str, Undisturbed]) -> Undisturbed:
+    """Run a recipe to the end once, after the one whose network it begins with.
+
+    Args:
+        recipe: Its name.
+        folder: With ``network``; the run is ``RECIPE-00`` in it.
+        done: What has run before; grows.
 
     Raises:
         RuntimeError: If it fails.
     """
-    process = start(words, folder)
-    began = wait_for(folder, process)
-    end(process, folder)
-    return time.monotonic() - began
+    if recipe not in done:
+        made = None
+        if recipe in AFTER:
+            before = AFTER[recipe][0]
+            run_undisturbed(before, folder, done)
+            made = folder / f"{before}-00"
+        words, run = words_of(recipe, folder / "network", made), folder / f"{recipe}-00"
+        process = start(words, run)
+        began = wait_for(run, process)
+        end(process, run)
+        done[recipe] = Undisturbed(words, time.monotonic() - began, results(run))
+    return done[recipe]
 
 
 def run_killed(words: Sequence[str], folder: Path, moment: float) -> bool:
@@ -99,27 +124,22 @@ def kill_runs(recipes: Sequence[str], runs: int, seed: int, folder: Path, consol
         folder: For everything; it is empty.
         console: Where each run is told.
     """
-    network = folder / "network"
-    make_network(network)
+    make_network(folder / "network")
     draw = random.Random(seed)
-    expected: dict[str, tuple[float, dict[str, str]]] = {}
+    done: dict[str, Undisturbed] = {}
     found: list[Killed] = []
     while len(found) < runs:
         recipe = recipes[len(found) % len(recipes)]
-        words = words_of(recipe, network)
-        if recipe not in expected:
-            whole = folder / f"{recipe}-00"
-            seconds = run_undisturbed(words, whole)
-            expected[recipe] = seconds, results(whole)
-        seconds, whole_results = expected[recipe]
+        whole = run_undisturbed(recipe, folder, done)
+        seconds = whole.seconds
         moment, run = draw.uniform(0, seconds), folder / f"{recipe}-{len(found) + 1:02}"
         try:
-            if not run_killed(words, run, moment):
+            if not run_killed(whole.words, run, moment):
                 console.print(f"{run.name}: had ended before it could be killed at {moment:.1f} s; drawn again")
                 run.rename(run.with_name(f"{run.name}-ended-{time.monotonic_ns()}"))
-                expected[recipe] = moment, whole_results  # The machine is less busy than it was.
+                whole.seconds = moment  # The machine is less busy than it was.
                 continue
-            differences = different(whole_results, results(run))
+            differences = different(whole.results, results(run))
         except RuntimeError as error:
             differences = (str(error),)
         found.append(Killed(recipe=recipe, moment=moment, of=seconds, differences=differences))

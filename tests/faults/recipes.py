@@ -37,6 +37,9 @@ OWN: dict[str, dict[str, Any]] = {
     "redundancy_analysis": {"model.redundancy.rankings": ["surgeon", "gaussian", "norm"]},
     "proximal_pretraining": {"model.sparsity": 0.6},
     "magnitude_pretraining": {"model.sparsity": 0.6},
+    "proximal_transfer": {"model.sparsity": 0.6},
+    "evaluation": {},
+    "export": {},
     "pipeline": {
         "stages": [
             {"recipe": "layer_dropping", "options": {"model.keep": 2}},
@@ -56,6 +59,13 @@ OWN: dict[str, dict[str, Any]] = {
     },
 }
 """Recipe → the options that it has beside those of all."""
+
+AFTER: dict[str, tuple[str, str]] = {
+    "proximal_transfer": ("proximal_pretraining", "universal"),
+    "evaluation": ("fine_tuning", "model.network"),
+    "export": ("fine_tuning", "model.network"),
+}
+"""Recipe → the one whose network it begins with, and the option that names its folder."""
 
 # Numbers that say how long something took, or how much memory was at hand.
 _LUCK = re.compile(r"seconds|latency|throughput|memory|time|speed")
@@ -102,12 +112,13 @@ def make_network(folder: Path, *, blocks: int = 3, size: int = 32) -> None:
         BertForPreTraining(config).save_pretrained(folder)
 
 
-def words_of(recipe: str, network: Path, **overrides: Any) -> list[str]:
+def words_of(recipe: str, network: Path, made: Path | None = None, **overrides: Any) -> list[str]:
     """The command line of a small run.
 
     Args:
         recipe: Its name.
         network: That it begins with.
+        made: Folder of a finished run of the recipe that ``AFTER`` names, for those that are named there.
         overrides: Of the options, ``data__size=80`` for ``data.size``.
     """
     data, trainer = dict(DATA), dict(TRAINER)
@@ -129,7 +140,11 @@ def words_of(recipe: str, network: Path, **overrides: Any) -> list[str]:
             data["task"] = TASK
         options = {"seed_everything": 1, "timing.seconds": 0, "model.network": str(network)}
         options |= {f"data.{key}": value for key, value in data.items()}
-        options |= {f"trainer.{key}": value for key, value in trainer.items()}
+        if recipe not in ("evaluation", "export"):  # They train nothing.
+            options |= {f"trainer.{key}": value for key, value in trainer.items()}
+    if recipe in AFTER:
+        assert made is not None
+        options[AFTER[recipe][1]] = str(made / "model")
     return [f"recipe={recipe}", *as_options(options | OWN[recipe])]
 
 

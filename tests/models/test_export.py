@@ -87,6 +87,7 @@ def test_onnx_is_the_network_at_any_shape(
     assert all(torch.equal(weight, before[name]) for name, weight in network.state_dict().items())
     network.train(False)
     check(network, tmp_path / "onnx", tags=head == TAGGER)
+    assert json.loads((tmp_path / "onnx" / "tokenizer.json").read_text())["padding"] is None  # As it last was used.
     assert 0 < exported.max_difference < 5e-6
     assert exported.sentences == len(SENTENCES)
     assert exported.size == (tmp_path / "onnx" / "model.onnx").stat().st_size

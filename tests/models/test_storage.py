@@ -89,6 +89,15 @@ def test_other_heads(head: str, tag: str, store: Store, tokenizer: PreTrainedTok
     assert text.strip() == CARD.strip()
 
 
+def test_how_rows_were_cut_and_padded_is_not_stored(bert: PreTrainedModel, store: Store, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(str(store("bert")))
+    examples = example(tokenizer)
+    tokenizer(["w1 w2 w3", "w1"], truncation=True, max_length=3, padding="max_length")
+    save(bert, tokenizer, tmp_path / "model", config_yaml=None, card=CARD, example=examples)
+    stored = json.loads((tmp_path / "model" / "tokenizer.json").read_text())
+    assert stored["truncation"] is stored["padding"] is None
+
+
 def test_metadata_of_the_card_is_kept(
     bert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:

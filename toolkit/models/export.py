@@ -18,7 +18,7 @@ from toolkit.files.writing import replacing
 from toolkit.models.export_comparison import compare
 from toolkit.models.exportable import Batch, Logits, exportable, loaded_with_tokenizer, model_type, traced
 from toolkit.models.onnx_network import ONNX_FILE, OnnxNetwork, require_onnx
-from toolkit.models.pretrained import quiet
+from toolkit.models.pretrained import quiet, save_tokenizer
 
 PROGRAM_FILE = "model.pt2"
 OPSETS = range(14, 21)  # Attention needs 14; PyTorch 2.6 traces to at most 20.
@@ -218,7 +218,7 @@ def _staged(folder: Path, network: PreTrainedModel, tokenizer: PreTrainedTokeniz
     with replacing(folder) as staged:
         with quiet(hide_bars=True):
             network.config.save_pretrained(staged)
-            tokenizer.save_pretrained(staged)
+        save_tokenizer(tokenizer, staged)
         with _quietly(), torch.no_grad():
             yield staged
 

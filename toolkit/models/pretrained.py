@@ -179,3 +179,21 @@ def load_tokenizer(name: str, *, words: bool = False) -> PreTrainedTokenizerBase
             raise ValueError(f"The tokenizer of {source} has no token to pad with. Set its pad_token and save it.")
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Store a tokenizer without how it last cut and padded, which is no part of it.
+
+    A fast tokenizer remembers that, and would write it into ``tokenizer.json``: what is stored would depend on whether
+    the rows of a task were tokenised or found in the cache, and other libraries would cut texts at that length.
+
+    Args:
+        tokenizer: A fast one; it forgets, too.
+        folder: Where its files go.
+    """
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
+    with quiet(hide_bars=True):
+        tokenizer.save_pretrained(folder)

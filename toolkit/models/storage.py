@@ -33,7 +33,7 @@ from toolkit.files.writing import replacing
 from toolkit.models.encoder import load_with_head
 from toolkit.models.folder_checks import check_link, check_size
 from toolkit.models.model_card import head_of, mark, with_metadata
-from toolkit.models.pretrained import load_config, quiet, reading
+from toolkit.models.pretrained import load_config, quiet, reading, save_tokenizer
 from toolkit.models.sparse_storage import SPARSE_FILE, Precision, is_sparse, read_sparse, round_weights, write_sparse
 from toolkit.models.structure_storage import network_class
 from toolkit.models.verification import compare_weights, rounded, verify
@@ -89,7 +89,7 @@ def save(
         head = head_of(network.config, type(network).__name__)
         with quiet(hide_bars=True):
             network.save_pretrained(staged)
-            tokenizer.save_pretrained(staged)
+        save_tokenizer(tokenizer, staged)
         if sparse or dtype != "float32":
             _rewrite(staged, sparse=sparse, dtype=dtype)
         if config_yaml is not None:

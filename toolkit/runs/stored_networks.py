@@ -99,9 +99,6 @@ def store_network(
     row = measured(rounded(network, saving.dtype))
     torch.nn.Module.to(network, "cpu")  # Where it is compared, bit by bit, with what was saved.
     example = next(iter(data.loader("dev")))
-    # It remembers how it last cut and padded, if the rows were not found in the cache: that is no part of it.
-    data.tokenizer.backend_tokenizer.no_truncation()
-    data.tokenizer.backend_tokenizer.no_padding()
     storage.save(
         network,
         data.tokenizer,
