@@ -126,6 +126,40 @@ def test_a_checkpoint_of_the_window_is_judged_with_its_masks(
     assert masks.sparsity(module.weights) == pytest.approx(0.7, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "wanted"),
+    [
+        ("one_shot", lambda progress: 0.0),
+        ("iterative", lambda progress: 0.2 * int(3 * progress)),
+        ("gradual", lambda progress: 0.6 * (1 - (1 - progress) ** 3)),
+    ],
+)
+def test_a_schedule_says_how_much_is_hidden(
+    schedule: Any,
+    wanted: Callable[[float], float],
+    data: TaskData,
+    tiny_network: Path,
+    make_trainer: Callable[..., Trainer],
+) -> None:
+    module = MovementPruning(
+        data.task, str(tiny_network), sparsity=0.6, schedule=schedule, rounds=3, interval=1, prune_start=0.0,
+        prune_fraction=1.0, training=FAST,
+    )  # fmt: skip
+    hidden: dict[int, float] = {}
+
+    class Look(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            if not module.fixed:
+                hidden[trainer.global_step] = masks.sparsity(module.shown)
+
+    trainer = make_trainer(max_epochs=1, callbacks=[Look()])
+    trainer.fit(module, datamodule=data)
+    assert len(hidden) > 5
+    for step, share in hidden.items():
+        assert share == pytest.approx(wanted(step / trainer.global_step), abs=1e-3)
+    assert masks.sparsity(module.weights) == pytest.approx(0.6, abs=1e-3)
+
+
 def test_hidden_weights_come_back(data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]) -> None:
     module = MovementPruning(data.task, str(tiny_network), sparsity=0.5, interval=1, training=FAST)
     came_back = 0
@@ -172,6 +206,7 @@ def test_penalty_pulls_scores_down_until_the_threshold_prunes(
         ({"sparsity": None, "mode": "soft", "pattern": "8x8"}, "but not mode soft with pattern 8x8"),
         ({"sparsity": 1.0}, r"\[0, 1\)"),
         ({"interval": 0}, "interval"),
+        ({"rounds": 0}, "rounds"),
         ({"score_learning_rate": 0.0}, "score_learning_rate"),
         ({"penalty": -1.0}, "penalty"),
         ({"threshold": 1.0}, "threshold"),

@@ -16,7 +16,7 @@ from toolkit.modules.weight_pruning import WeightPruning
 from toolkit.pruning import masks
 from toolkit.pruning.movement import movement_gradient, prune_below, score_penalty_gradient
 from toolkit.pruning.patterns import prune_pattern
-from toolkit.pruning.schedules import cubic_sparsity
+from toolkit.pruning.schedules import Schedule, cubic_sparsity, scheduled_sparsity
 from toolkit.tasks import Task
 
 
@@ -25,9 +25,8 @@ class MovementPruning(WeightPruning):
 
     From the first step to the end of the window, the network computes with :math:`w \odot m(S)`; hidden weights are not
     lost, gradients train their scores alone, and they may come back (:mod:`toolkit.pruning.movement`). As in the
-    released code, decay and what is left of Adam's momentum still move them. The share that is hidden rises along the
-    cubic curve of Zhu and Gupta. At the end of the window the hidden weights are set to zero for good, and the scores
-    are given up.
+    released code, decay and what is left of Adam's momentum still move them. The share that is hidden rises by a
+    schedule. At the end of the window the hidden weights are set to zero for good, and the scores are given up.
 
     Between two steps the weights are there as they are, not masked: optimizer and checkpoints never see a mask.
 
@@ -40,6 +39,8 @@ class MovementPruning(WeightPruning):
             ``mode=soft`` with its ``threshold``, where sparsity is a result.
         pattern: How the zeros lie: ``unstructured``, N:M such as ``2:4`` (two of four neighbours are kept), or blocks
             of outputs and inputs such as ``8x8``, scored by the sum over their weights.
+        schedule: By which the hidden share rises: ``gradual`` along a cubic curve (the paper; Zhu and Gupta 2017),
+            ``iterative`` in equal rounds, ``one_shot`` at the end of the window, until which scores are learned only.
         mode: ``hard`` hides the lowest scores; ``soft`` also pulls all scores down by a penalty.
         scope: ``global`` compares the scores of all targets, ``layer`` those within each matrix, ``row`` those of each
             of its outputs.
@@ -48,6 +49,7 @@ class MovementPruning(WeightPruning):
         score_learning_rate: Of the scores, at the end of the warm-up; rises and falls with that of the weights.
         penalty: λ of the soft mode, at the end of the window.
         threshold: τ of the soft mode without a ``sparsity``, at the end of the window: σ(S) ≤ τ is hidden.
+        rounds: Of the iterative schedule.
         interval: Steps between two choices of the weights that are hidden.
         prune_start: Share of the steps after which weights begin to be hidden; scores are learned from the first.
         prune_fraction: Share of the steps after which the pattern is fixed.
@@ -65,20 +67,22 @@ class MovementPruning(WeightPruning):
         targets: str = ".*",
         sparsity: float | None = 0.8,
         pattern: str = "unstructured",
+        schedule: Schedule = "gradual",
         mode: Literal["hard", "soft"] = "hard",
         scope: masks.Scope = "global",
         score_optimizer: Literal["adam", "sgd"] = "adam",
         score_learning_rate: float = 1e-2,
         penalty: float = 400.0,
         threshold: float = 0.1,
+        rounds: int = 10,
         interval: int = 10,
         prune_start: float = 0.1,
         prune_fraction: float = 0.6,
         training: Training = Training(),
         distillation: Distillation = Distillation(),
     ) -> None:
-        if interval < 1:
-            raise ValueError(f"model.interval must be positive, but got {interval}.")
+        if rounds < 1 or interval < 1:
+            raise ValueError(f"model.rounds and model.interval must be positive, but got {rounds} and {interval}.")
         if score_learning_rate <= 0:
             raise ValueError(f"model.score_learning_rate must be positive, but got {score_learning_rate}.")
         if penalty < 0:
@@ -93,12 +97,14 @@ class MovementPruning(WeightPruning):
             )
         if scope == "row":
             self.linear_layers("model.scope=row")
+        self.pruning_schedule: Schedule = schedule
         self.mode = mode
         self.scope: masks.Scope = scope
         self.score_optimizer = score_optimizer
         self.score_learning_rate = score_learning_rate
         self.penalty = penalty
         self.threshold = threshold
+        self.rounds = rounds
         self.interval = interval
         # No parameters of the module: DistributedDataParallel would wait for their gradients after they are given up.
         # Theirs follow from those of the weights, which it has averaged already.
@@ -213,9 +219,11 @@ class MovementPruning(WeightPruning):
 
     def _pattern(self, progress: float) -> dict[str, Tensor]:
         scores = self.without_pruned({name: score.detach() for name, score in self.movement.items()})
+        wanted = self.threshold if self.sparsity is None else self.sparsity
+        now = scheduled_sparsity(self.pruning_schedule, progress, wanted, self.rounds)
         if self.sparsity is None:
-            return prune_below(scores, cubic_sparsity(progress, self.threshold))
-        return prune_pattern(scores, cubic_sparsity(progress, self.sparsity), self.pattern, self.scope)
+            return prune_below(scores, now)
+        return prune_pattern(scores, now, self.pattern, self.scope)
 
     def _progress(self) -> float:
         """How much of its final strength the penalty has at the step that is being made."""
