@@ -43,7 +43,22 @@ def show(result: Any) -> None:
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's rich progress bar, without the logger's version number."""
+    """Lightning's rich progress bar with epochs counted from 1, no version number, and the last epoch's own metrics.
+
+    The bar looks at the metrics before a module's ``on_train_epoch_end`` logs any, so that it would end with, say, the
+    sparsity of the last epoch but one.
+    """
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look once more."""
+        self._update_metrics(trainer, pl_module)
+        self.refresh()
+        super().on_train_end(trainer, pl_module)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        last = self.trainer.max_epochs or 0  # -1 where steps are counted, and None where neither is.
+        description = f"Epoch {current_epoch + 1}" + (f"/{last}" if last > 0 else "")
+        return description.ljust(len(self.validation_description))  # Of equal width, so that the bar stays in place.
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Loss and scores, to three digits."""

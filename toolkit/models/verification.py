@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,7 +91,9 @@ def verify(
             "The network computes something that its config.json does not express."
         )
     text = tokenizer.decode(example["input_ids"][0], skip_special_tokens=True)
-    if tokens(text)["input_ids"] != tokenizer(text)["input_ids"] or len(tokens) != len(tokenizer):
+    # Cut, as text that was put together again may have more tokens than before, and too many for the network.
+    cut: dict[str, Any] = {"truncation": True, "max_length": example["input_ids"].shape[1]}
+    if tokens(text, **cut)["input_ids"] != tokenizer(text, **cut)["input_ids"] or len(tokens) != len(tokenizer):
         raise RuntimeError(
             "AutoTokenizer gives other ids than the tokenizer; nothing was stored. "
             "Take the tokenizer from toolkit.models.encoder.load_tokenizer."
