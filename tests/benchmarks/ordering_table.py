@@ -20,6 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import seed_everything
 from torch import Tensor
@@ -41,13 +42,15 @@ OURS = ("surgeon", "group_proximal", "correlation_analysis", "probeless")
 STRIDE = 1000
 
 
-def neurox_orderings(features: Tensor, targets: Tensor, num_classes: int) -> dict[str, Tensor]:
+def neurox_orderings(features: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Both orderings of NeuroX, best first."""
     linear = importlib.import_module("neurox.interpretation.linear_probe")
     probeless = importlib.import_module("neurox.interpretation.probeless")
-    array, labels = features.numpy(), targets.numpy()
+    # It counts the classes that it sees, so that their numbers must leave none out, as those of rare tags do.
+    present, labels = np.unique(targets.numpy(), return_inverse=True)
+    array = features.numpy()
     probe = linear.train_logistic_regression_probe(array, labels, **PROBE)
-    names = {str(number): number for number in range(num_classes)}
+    names = {str(number): number for number in range(len(present))}
     order, _ = linear.get_neuron_ordering(probe, names, STRIDE)
     return {
         NEUROX[0]: torch.tensor(order),
@@ -83,7 +86,7 @@ def compare(task: str, seed: int, folder: Path, limit: int) -> dict[str, Any]:
         train, targets, dev, dev_targets, num_classes=num_classes, score=score, penalties=PENALTIES
     )
     started = time.perf_counter()
-    orderings = neurox_orderings(train, targets, num_classes)
+    orderings = neurox_orderings(train, targets)
     seconds = {"NeuroX, both": time.perf_counter() - started}
     for name in OURS:
         started = time.perf_counter()
