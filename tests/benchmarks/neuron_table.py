@@ -4,8 +4,9 @@
 
 Sentence tasks: MiniLM is fine-tuned first on at most 2,000 sentences of at most 64 tokens, 3 epochs in batches of 16
 (``--limit``, ``--length`` and ``--epochs`` change that); at most 1,000 sentences decide, and as many are judged.
-Tagging tasks: pretrained MiniLM, 1,500 sentences for training (``--limit``). Every cell is the module
-``NeuronSelection`` with its defaults, judged but not saved, and a file of its own: what is complete is not run again.
+Tagging tasks: pretrained MiniLM, 1,500 sentences for training (``--limit``); fine-tuned on them with ``--tune``. Every
+cell is the module ``NeuronSelection`` with its defaults, judged but not saved, and a file of its own: what is complete
+is not run again.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import shutil
 import statistics
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,13 @@ class Budget:
     limit: int | None = None
     length: int = 64
     epochs: int = 3
+    tune: bool = False
 
     def name(self, task: str, kind: str, seed: int) -> str:
         """Of what is stored of a cell; the budget's name is in it unless it is the usual one."""
-        changed = [] if self == Budget() else [f"{self.limit or 'usual'}x{self.length}x{self.epochs}"]
-        return "-".join([task, kind, *changed, str(seed)])
+        usual = replace(self, tune=False) == Budget()
+        changed = [] if usual else [f"{self.limit or 'usual'}x{self.length}x{self.epochs}"]
+        return "-".join([task, kind, *(["tuned"] if self.tune else []), *changed, str(seed)])
 
 
 def select(task: str, seed: int, folder: Path, selection: Selection, budget: Budget) -> dict[str, Any]:
@@ -54,7 +57,8 @@ def select(task: str, seed: int, folder: Path, selection: Selection, budget: Bud
     )
     data = TaskData(task, batch_size=16, split_seed=seed, **limits)
     reference = folder / budget.name(task, "reference", seed)
-    if task not in TAGGING and not (reference / "config.json").is_file():
+    tuned = budget.tune or task not in TAGGING
+    if tuned and not (reference / "config.json").is_file():
         module = FineTuning(data.task)
         trainer = Trainer(
             max_epochs=budget.epochs, precision="bf16-mixed", gradient_clip_val=1.0, logger=False,
@@ -65,7 +69,7 @@ def select(task: str, seed: int, folder: Path, selection: Selection, budget: Bud
         module.network.save_pretrained(reference)
         data.tokenizer.save_pretrained(reference)
     started = time.perf_counter()
-    module = NeuronSelection(data.task, selection=selection)
+    module = NeuronSelection(data.task, selection=selection, fine_tune=tuned)
     network, extras = module.select(data, folder / f"{task}-{seed}", reference)
     shutil.rmtree(folder / f"{task}-{seed}")
     return extras["neurons"] | {
@@ -85,9 +89,10 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="training sentences; 2,000 (1,500 for tags) if not given")
     parser.add_argument("--length", type=int, default=Budget.length, help="tokens of a sentence")
     parser.add_argument("--epochs", type=int, default=Budget.epochs, help="of fine-tuning on a sentence task")
+    parser.add_argument("--tune", action="store_true", help="fine-tune for tagging tasks, too")
     parser.add_argument("--faithful", action="store_true", help="the authors' procedure in place of ours")
     options = parser.parse_args()
-    budget = Budget(options.limit, options.length, options.epochs)
+    budget = Budget(options.limit, options.length, options.epochs, options.tune)
     options.folder.mkdir(parents=True, exist_ok=True)
     cells: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for seed in options.seeds:
