@@ -6,9 +6,9 @@ from typing import Literal
 
 import torch
 
-from toolkit.data.tokenization import fingerprint
+from toolkit.data.tokenization import same_tokenizer
 from toolkit.evaluation.report import Report
-from toolkit.models.encoder import load_masked_lm, load_tokenizer, prunable_weights
+from toolkit.models.encoder import load_masked_lm, prunable_weights
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.held_zeros import HeldZeros
 from toolkit.modules.magnitude_pruning import MagnitudePruning
@@ -78,7 +78,7 @@ class ProximalTransferRecipe(CompressionRecipe):
                 f"{option}={folder} is no folder of a network (no config.json). Make one by "
                 f"`{COMMAND.format(method, sparsity)}`."
             )
-        if fingerprint(load_tokenizer(str(folder))) != fingerprint(load_tokenizer(self.data.network)):
+        if not same_tokenizer(str(folder), self.data.network, self.data.task):
             raise ValueError(
                 f"{option}={folder} has another tokenizer than model.network={self.data.network}, so it would "
                 "read other words; set model.network to the network that it was made from."

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningModule, Trainer
+from lightning import LightningModule, Trainer, seed_everything
 
 from toolkit.data import TaskData
 from toolkit.evaluation.costs import Timing
@@ -13,7 +13,7 @@ from toolkit.evaluation.report import Report, Row
 from toolkit.models.sparse_storage import Saving
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.options.command_line import command_line
-from toolkit.options.values import fingerprint
+from toolkit.options.values import fingerprint, options_of
 from toolkit.options.words import as_options
 from toolkit.runs.experiment import Experiment
 from toolkit.runs.training_stage import TrainerFactory
@@ -74,11 +74,14 @@ class Recipe(ABC):
         return self.output or Path("runs") / f"{name}-{self.data.task.name}-{fingerprint(self.config)}"
 
     def experiment(self) -> Experiment:
-        """Open the folder of the run.
+        """Open the folder of the run, with the run's own seed: another recipe may have been loaded since this one was.
 
         Raises:
             FileExistsError: If it holds something else.
         """
+        seed = options_of(self.config).get("seed_everything")
+        if seed is not None and not isinstance(seed, bool):
+            seed_everything(seed, verbose=False)
         return Experiment(
             self.folder(),
             self.data,

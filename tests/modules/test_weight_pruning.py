@@ -225,7 +225,9 @@ def test_resumed_run_ends_with_the_same_weights(
         assert resumed.results() == whole.results()
 
 
-@pytest.mark.parametrize("options", [{"accumulate_grad_batches": 2}, {"limit_train_batches": 3}])
+@pytest.mark.parametrize(
+    "options", [{"accumulate_grad_batches": 2}, {"limit_train_batches": 3}, {"max_steps": 50, "max_epochs": -1}]
+)
 def test_run_resumed_between_epochs_ends_with_the_same_weights(
     options: dict[str, int], data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
@@ -234,7 +236,7 @@ def test_run_resumed_between_epochs_ends_with_the_same_weights(
             tmp_path, filename=f"at{epochs}", save_on_train_epoch_end=True, enable_version_counter=False
         )
         module = build("adam", data, tiny_network, prune_start=0.0, prune_fraction=0.9)
-        trainer = make_trainer(max_epochs=3, callbacks=[keep], enable_checkpointing=True, **options)
+        trainer = make_trainer(**{"max_epochs": 3} | options, callbacks=[keep], enable_checkpointing=True)
         if epochs < 3:
 
             class Stop(Callback):

@@ -1,9 +1,12 @@
 """Options with which a recipe runs in a second."""
 
+import string
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
 
 
 @pytest.fixture
@@ -25,6 +28,26 @@ def small(tiny_network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "timing.seconds": 0.01,
         "output": "run",
     }
+
+
+@pytest.fixture
+def byte_level(tmp_path: Path) -> Path:
+    """A folder with a random RoBERTa of two layers and a byte-level tokenizer of letters."""
+    folder = tmp_path / "byte-level"
+    letters = [*string.ascii_letters, *string.digits, *string.punctuation]
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    pieces = [*special, *letters, "Ġ", *(f"Ġ{letter}" for letter in letters)]
+    merges = [("Ġ", letter) for letter in letters]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    RobertaTokenizer(vocab=vocabulary, merges=merges, model_max_length=64).save_pretrained(folder)
+    config = RobertaConfig(
+        vocab_size=len(pieces), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=66, pad_token_id=1,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        RobertaModel(config).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture

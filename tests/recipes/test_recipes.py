@@ -237,6 +237,27 @@ def test_reference_is_shared_and_teaches(small: dict[str, Any]) -> None:
     assert not Path("run/reference").exists()
 
 
+def test_recipes_that_are_loaded_before_any_runs_keep_their_seeds(small: dict[str, Any]) -> None:
+    load("magnitude_pruning", **small | {"output": "alone"}).run()
+    first = load("magnitude_pruning", **small | {"output": "first"})
+    second = load("magnitude_pruning", **small | {"output": "second", "seed_everything": 2})
+    assert [row.seed for recipe in (first, second) for row in recipe.run().rows] == [1, 1, 2, 2]
+    weights = {run: Path(run, "reference/model.safetensors").read_bytes() for run in ("alone", "first", "second")}
+    assert weights["first"] == weights["alone"] != weights["second"]
+    assert Path("first/model/model.safetensors").read_bytes() == Path("alone/model/model.safetensors").read_bytes()
+
+
+def test_taggers_with_byte_level_tokenizers_serve_as_reference_and_teacher(
+    small: dict[str, Any], byte_level: Path
+) -> None:
+    """Their stored tokenizers put a space before words, which the original one does not by itself."""
+    small |= {"data.task": "synthetic_entities", "model.network": str(byte_level)}
+    options = {"model.sparsity": 0.5, "model.distillation.teacher": "reference"}
+    taught = load("magnitude_pruning", **small | options).run()
+    again = load("magnitude_pruning", **small | options | {"output": "again", "reference": "run/reference"}).run()
+    assert [row.scores for row in again.rows] == [row.scores for row in taught.rows]
+
+
 def test_resuming_without_an_output_finds_the_run(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     words = ["recipe=fine_tuning", *(word for word in words if not word.startswith("output="))]
     run.main(words)

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from toolkit.data.cache import digest
 from toolkit.data.glue import text_names
+from toolkit.models.pretrained import load_tokenizer
 from toolkit.tasks import Task
 
 IGNORED = -100
@@ -104,6 +105,19 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     state.update(padding=None, truncation=None)
     sides = [tokenizer.truncation_side, tokenizer.model_input_names]
     return digest([state, sides, tokenizer.special_tokens_map])
+
+
+def same_tokenizer(first: str, second: str, task: Task) -> bool:
+    """Whether two networks read the sentences of a task, or its words, as the same tokens.
+
+    Args:
+        first: Name of the one, or its folder.
+        second: The other.
+        task: Of words or of sentences: byte-level tokenizers take words as preceded by a space, and those that are
+            stored with a tagger remember that, of which the original one has to be told.
+    """
+    words = task.kind == "tagging"
+    return fingerprint(load_tokenizer(first, words=words)) == fingerprint(load_tokenizer(second, words=words))
 
 
 def _replacements(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:

@@ -17,9 +17,9 @@ from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from toolkit.data.batching import BatchLoader
 from toolkit.data.task_data import TaskData
-from toolkit.data.tokenization import fingerprint
+from toolkit.data.tokenization import same_tokenizer
 from toolkit.metrics import task_metrics
-from toolkit.models.encoder import load_network, load_tokenizer, prunable_weights
+from toolkit.models.encoder import load_network, prunable_weights
 from toolkit.modules.distillation import Distillation, hidden_states_loss, logits_loss, matching_layers
 from toolkit.modules.divergence import origin
 from toolkit.modules.held_zeros import HeldZeros
@@ -108,7 +108,7 @@ class FineTuning(LightningModule):
             self._take_teacher(teacher)
 
     def _take_teacher(self, name: str) -> None:
-        if fingerprint(load_tokenizer(name)) != fingerprint(load_tokenizer(self.network_name)):
+        if not same_tokenizer(name, self.network_name, self.task):
             raise ValueError(
                 f"The teacher {name} has another tokenizer than {self.network_name}, so it would read other words; "
                 "give a teacher of the same family."
@@ -157,6 +157,16 @@ class FineTuning(LightningModule):
         for state in self._loader_states:
             cast(BatchLoader, self.trainer.train_dataloader).load_state_dict(state)
         self._loader_states = []
+
+    def on_train_epoch_start(self) -> None:
+        """Choose the epoch's order of batches by the epoch's own number.
+
+        Lightning chooses it by how many epochs it has processed, and counts an empty one among them where a run that
+        ``max_steps`` limits is resumed at the end of an epoch.
+        """
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, BatchLoader):
+            loader.sampler.set_epoch(self.current_epoch)
 
     def on_train_batch_start(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Make the randomness of the step a function of seed, epoch, batch and process."""

@@ -28,7 +28,7 @@ from transformers import PreTrainedModel
 
 from toolkit.console import is_first_process
 from toolkit.data import TaskData
-from toolkit.data.tokenization import fingerprint as fingerprint_of
+from toolkit.data.tokenization import same_tokenizer
 from toolkit.evaluation import costs
 from toolkit.evaluation.costs import Timing
 from toolkit.evaluation.judging import judge
@@ -36,7 +36,7 @@ from toolkit.evaluation.metering import Meter, peak_memory, selection_cost
 from toolkit.evaluation.report import Report, Row
 from toolkit.files.writing import write_text
 from toolkit.models import storage
-from toolkit.models.encoder import load_network, load_tokenizer, max_positions
+from toolkit.models.encoder import load_network, max_positions
 from toolkit.models.sparse_storage import Saving
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.runs.faults import explained
@@ -176,7 +176,7 @@ class Experiment:
             ValueError: If it was not fine-tuned on the task, or reads with another tokenizer.
         """
         with self._stage():
-            if fingerprint_of(load_tokenizer(str(folder))) != fingerprint_of(load_tokenizer(self.data.network)):
+            if not same_tokenizer(str(folder), self.data.network, self.data.task):
                 raise ValueError(
                     f"{folder} has another tokenizer than {self.data.network}: it would be judged on other words."
                 )
