@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from toolkit.comparison.cells import Store
+from toolkit.comparison.cells import Store, read_cells, write_cells
 from toolkit.comparison.engine import Engine
 from toolkit.comparison.grid import Cell, Grid
 from toolkit.comparison.measure import measure, with_times
@@ -15,12 +15,12 @@ from toolkit.comparison.results import Results
 from toolkit.comparison.running import run_cells
 from toolkit.evaluation.costs import Timing
 from toolkit.files.writing import write_text
-from toolkit.options.command_line import command_line
 from toolkit.options.values import digest
 from toolkit.runs.folder import LOCKS, lock
 from toolkit.tasks import Task
 
 STORED = "compare.yaml"
+CELLS = "cells.json"
 GRID = (
     "methods",
     "tasks",
@@ -103,6 +103,7 @@ class CompareRecipe:
         held = lock(output)
         try:
             write_text(output / STORED, self.config)
+            write_cells(output / CELLS, cells)
             run_cells(cells, Store(output / "cells"), self.engine, output / "engine")
             return self._report(cells, output)
         finally:
@@ -121,14 +122,13 @@ class CompareRecipe:
         )
 
     def _drawn_again(self, output: Path) -> Results:
-        """Report of the grid that the folder holds, whatever this one's is."""
-        stored = output / STORED
-        if not stored.is_file():
+        """Report of the cells that the folder holds, whatever this grid's are, and whatever has become of the data."""
+        if not (output / CELLS).is_file():
             raise FileNotFoundError(f"{output} holds no comparison; give its folder with output=FOLDER.")
-        grid = command_line(self.name or "compare", [f"--config={stored}"]).recipe()._grid()
+        cells = read_cells(output / CELLS)
         held = lock(output)
         try:
-            return self._report(grid.cells(), output)
+            return self._report(cells, output)
         finally:
             held.release()
 
@@ -138,7 +138,7 @@ class CompareRecipe:
         done = [cell for cell in cells if store.is_done(cell.key)]
         times = measure(done, store, output / "times", self.latency, self.throughput, stored_only=self.report_only)
         results = Results.gather(
-            [with_times(store.outcome(cell), times.get(cell.key)) for cell in done],
+            [with_times(store.outcome(cell), times.get((cell.task, cell.seed, cell.key))) for cell in done],
             [store.failure(cell) for cell in cells if cell not in done],
             baseline=BASELINE,
             resamples=self.resamples,

@@ -53,6 +53,22 @@ def test_status_and_log_of_each_cell(cells: list[Path], monkeypatch: pytest.Monk
     assert [(cell / "log.txt").read_text() for cell in cells] == ["3\n"] * 4
 
 
+@pytest.mark.parametrize(
+    ("named", "expected"), [(None, ["0", "1"]), ("2,3", ["2", "3"]), ("GPU-a,GPU-b", ["GPU-a", "GPU-b"])]
+)
+def test_workers_take_the_gpus_that_this_process_may_use(
+    named: str | None, expected: list[str], cells: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    running(monkeypatch, "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])")
+    with Engine(workers=2).started(cells[0]) as submit:
+        assert [future.result(60) for future in [submit(cell) for cell in cells]] == [0] * 4
+    assert {(cell / "log.txt").read_text().strip() for cell in cells} == set(expected)
+
+
 def test_no_more_workers_than_asked_for(cells: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys, time, pathlib; p = pathlib.Path(sys.argv[1]); t = time.time(); time.sleep(0.3); "
     running(monkeypatch, f"{code} (p / 'times').write_text(f'{{t}} {{time.time()}}')")

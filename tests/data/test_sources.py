@@ -40,6 +40,20 @@ def test_own_task_without_a_root_is_read_from_the_current_folder(
     assert read_split(absolute, "test") == read_split(task, "test", tiny_data)
 
 
+def test_a_folder_with_some_of_the_files_is_not_mixed_with_the_hub(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOOLKIT_DATA", raising=False)
+    monkeypatch.setattr("toolkit.data.sources.read_hub", lambda *_: pytest.fail("the hub was asked"))
+    file = tmp_path / TASKS["rte"].files["train"]
+    file.parent.mkdir(parents=True)
+    shutil.copy(tiny_data / TASKS["rte"].files["train"], file)
+    monkeypatch.chdir(tmp_path)
+    assert len(read_split(TASKS["rte"], "train")) == 40
+    with pytest.raises(FileNotFoundError, match="needed for split 'test'"):
+        read_split(TASKS["rte"], "test")
+
+
 def test_missing_folder_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere: no such folder; set data\.root to a folder with glue"):
         read_split(TASKS["rte"], "train", tmp_path / "nowhere")

@@ -195,11 +195,12 @@ def test_tag_that_training_lacks_is_an_output_behind_the_others(
     for split, tags in (("train", "O B-x I-x"), ("test", "B-a I-a O")):
         lines = [f"word {tag}" for tag in tags.split()]
         (tmp_path / f"{split}.txt").write_text("\n".join([*lines, "", *lines]))
-    files = {"train": "train.txt", "test": "test.txt"}
+    (tmp_path / "dev.txt").write_text("word B-y\n\nword O\n")
+    files = {"train": "train.txt", "test": "test.txt", "dev": "dev.txt"}  # In any order.
     task = replace(TASKS["ner"], name="own", labels=(), files=files, hub=None)
     data = make(task, root=tmp_path)
     with caplog.at_level(logging.WARNING):
-        assert data.task.labels == ("B-x", "I-x", "O", "B-a", "I-a")
+        assert data.task.labels == ("B-x", "I-x", "O", "B-y", "B-a", "I-a")
     assert "split 'test' has tags that training lacks (B-a, I-a)" in caplog.text
     labels = [label for batch in data.test_dataloader() for label in batch["labels"].flatten().tolist()]
     assert Counter(labels)[data.task.labels.index("I-a")] == 2

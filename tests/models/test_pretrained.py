@@ -131,6 +131,17 @@ def test_tokenizer_pads_with_the_end_of_text(store: Store) -> None:
     assert load_tokenizer(str(folder)).pad_token == "[SEP]"
 
 
+def test_sentences_of_words_lose_their_end(store: Store) -> None:
+    folder = store("bert")
+    content = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**content, "truncation_side": "left"}))
+    assert load_tokenizer(str(folder)).truncation_side == "left"
+    tokenizer = load_tokenizer(str(folder), words=True)
+    whole = tokenizer(["w1", "w2", "w3"], is_split_into_words=True, add_special_tokens=False)["input_ids"]
+    options = {"is_split_into_words": True, "add_special_tokens": False, "truncation": True, "max_length": 2}
+    assert tokenizer(["w1", "w2", "w3"], **options)["input_ids"] == whole[:2]
+
+
 def test_words_of_byte_level_tokenizers_follow_a_space(tmp_path: Path) -> None:
     transformers.RobertaConfig().save_pretrained(tmp_path)
     pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a", "b", "Ġ", "Ġa", "Ġb"]

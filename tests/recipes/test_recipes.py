@@ -1,6 +1,7 @@
 """Every recipe through every door."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_second_door_runs_the_same(name: str, small: dict[str, Any]) -> None:
 def check_run(folder: Path, name: str) -> None:
     """A run's folder holds the report, networks that plain transformers loads, and nothing half-done."""
     assert not list(folder.rglob("*.ckpt"))
-    assert {file.name for file in folder.rglob(".*")} == {".lock", ".owner"}
+    assert {file.name for file in folder.rglob(".*")} == {".lock", ".owner", ".data.json"}
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["recipe"] == name
     if name.startswith("layer"):
@@ -107,7 +108,8 @@ def check_run(folder: Path, name: str) -> None:
         network = AutoModelForSequenceClassification.from_pretrained(folder / saved)
         inputs = AutoTokenizer.from_pretrained(folder / saved)("a good film", return_tensors="pt")
         assert torch.equal(network(**inputs).logits, toolkit.load(folder / saved)(**inputs).logits)
-        assert yaml.safe_load((folder / saved / "recipe.yaml").read_text()) == config
+        lasting = {key: value for key, value in config.items() if key not in ("output", "resume")}
+        assert yaml.safe_load((folder / saved / "recipe.yaml").read_text()) == lasting
 
 
 def check_layers(folder: Path) -> None:
@@ -235,6 +237,33 @@ def test_reference_is_shared_and_teaches(small: dict[str, Any]) -> None:
     assert report.rows[0].scores == dense.scores
     assert report.rows[1].sparsity == pytest.approx(0.5, abs=1e-3)
     assert not Path("run/reference").exists()
+
+
+def test_a_run_is_not_resumed_with_other_data(
+    words: list[str],
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The environment, of which the options say nothing, may name another folder by then."""
+    words = [*words, "recipe=fine_tuning", "data.task=rte"]
+    monkeypatch.setenv("TOOLKIT_DATA", str(tiny_data))
+    run.main(words)
+    shutil.copytree(tiny_data, tmp_path / "other")
+    file = tmp_path / "other" / "glue" / "RTE" / "train.tsv"
+    file.write_text("\n".join(file.read_text().splitlines()[:-4]) + "\n")
+    monkeypatch.setenv("TOOLKIT_DATA", str(tmp_path / "other"))
+    with pytest.raises(SystemExit):
+        run.main([*words, "resume=true"])
+    assert "holds a run on other data (train" in capsys.readouterr().err
+
+
+def test_each_stage_has_a_logger_of_its_own(words: list[str]) -> None:
+    logger = ["trainer.logger.class_path=lightning.pytorch.loggers.CSVLogger", "trainer.logger.init_args.save_dir=own"]
+    run.main([*words, *logger, "recipe=magnitude_pruning", "trainer.log_every_n_steps=1"])
+    logged = [file.read_text().splitlines()[0] for file in sorted(Path("own").rglob("metrics.csv"))]
+    assert ["sparsity" in columns for columns in logged] == [False, True]
 
 
 def test_recipes_that_are_loaded_before_any_runs_keep_their_seeds(small: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.runs.folder import check_folder, lock
+from toolkit.runs.folder import check_data, check_folder, lock
 
 HOLD = """
 import sys, time
@@ -40,6 +40,13 @@ def test_a_second_process_is_told_by_whom_the_folder_is_used(folder: Path, tmp_p
         other.wait()
     lock(folder).release()
     assert f"process {os.getpid()} " in (folder / ".owner").read_text()
+
+
+def test_a_run_goes_on_with_its_own_data_only(folder: Path) -> None:
+    for _ in range(2):
+        check_data(folder, {"train": "a", "dev": "b"})
+    with pytest.raises(FileExistsError, match=r"on other data \(dev changed since\); set data.root or TOOLKIT_DATA"):
+        check_data(folder, {"train": "a", "dev": "c"})
 
 
 def test_the_same_process_may_take_it_again(folder: Path) -> None:

@@ -1,9 +1,11 @@
 """Features on disk against single sentences, and what happens to folders that are half-written, damaged or foreign."""
 
+import itertools
 import json
 import os
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -119,19 +121,29 @@ def test_statistics_share_the_pass_and_are_found_again(
 
 @pytest.mark.parametrize("fail_at", [1, 5])
 def test_interrupted_extraction_continues(
-    fail_at: int, observed: Any, token_sum: Any, seen: Any, quiet: Any, tmp_path: Path
+    fail_at: int,
+    observed: Any,
+    token_sum: Any,
+    seen: Any,
+    quiet: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network, data = observed()
     metric, rows = token_sum(), seen()
     whole = extract_features(network, data, "train", tmp_path / "w", trainer=quiet, statistics=[metric, rows])
     options: dict[str, Any] = {"trainer": quiet, "save_every": timedelta(0)}
     interrupted = seen(fail_at)
+    clock = SimpleNamespace(monotonic=itertools.count(step=10).__next__)  # Ticks when it is read: at every saving.
+    monkeypatch.setattr("toolkit.statistics.features.time", clock)
     with pytest.raises(RuntimeError, match="interrupted"):
         extract_features(network, data, "train", tmp_path / "f", statistics=[token_sum(), interrupted], **options)
     assert not (tmp_path / "f").exists()
     resumed, rest = token_sum(), seen()
+    clock.monotonic = itertools.count(10**6, step=10).__next__  # The time between two attempts does not count.
     features = extract_features(network, data, "train", tmp_path / "f", statistics=[resumed, rest], **options)
     assert interrupted.batches + rest.batches == rows.batches
+    assert 10 * len(rows.batches) <= features.seconds < 1000
     np.testing.assert_array_equal(features.states, whole.states)
     assert torch.equal(resumed.total, metric.total)
     assert {path.name for path in tmp_path.iterdir()} == {"f", "w"}
@@ -177,8 +189,11 @@ def test_words_are_their_labelled_pieces_or_their_means(observed: Any, quiet: An
 def test_folder_is_found_refused_or_rebuilt(observed: Any, quiet: Any, tmp_path: Path) -> None:
     network, data = observed()
     folder = tmp_path / "f"
-    written = np.array(extract_features(network, data, "dev", folder, trainer=quiet).states)
-    np.testing.assert_array_equal(extract_features(network, data, "dev", folder, trainer=never).states, written)
+    first = extract_features(network, data, "dev", folder, trainer=quiet)
+    written = np.array(first.states)
+    again = extract_features(network, data, "dev", folder, trainer=never)
+    np.testing.assert_array_equal(again.states, written)
+    assert again.seconds == first.seconds > 0  # What they cost then.
     with pytest.raises(FileExistsError, match=r"holds other features \(pooling differ\)"):
         extract_features(network, data, "dev", folder, pooling="first", trainer=never)
     with pytest.raises(FileExistsError, match=r"holds other features \(data, split, shape differ\)"):

@@ -8,7 +8,10 @@ The folder of a cell, named by its key::
     failed.txt            why the last attempt failed, if it did
 """
 
+import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
@@ -18,8 +21,34 @@ from toolkit.comparison.outcomes import Failure, Outcome
 from toolkit.evaluation.predictions import Judgement
 from toolkit.evaluation.report import Report
 from toolkit.evaluation.row import Row
+from toolkit.files.json_files import write_json
 from toolkit.files.writing import write_text
 from toolkit.runs.stored_networks import predictions_file
+
+
+def write_cells(file: Path, cells: Sequence[Cell]) -> None:
+    """Write down a grid, so that its report can be drawn again without its data and its versions of libraries.
+
+    Args:
+        file: JSON.
+        cells: All of them.
+    """
+    write_json(file, {"cells": [asdict(cell) for cell in cells]})
+
+
+def read_cells(file: Path) -> list[Cell]:
+    """Read a grid as `write_cells` wrote it.
+
+    Args:
+        file: JSON.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    try:
+        return [Cell(**cell) for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{file} holds no cells of a comparison ({error}); run it again with resume=true.") from error
 
 
 class Store:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal
 
 import torch
@@ -145,23 +146,28 @@ def command(cell: Path) -> list[str]:
 def _processes(engine: Engine) -> Iterator[Submit]:
     workers = int(engine.workers)
     running: set[subprocess.Popen[bytes]] = set()
-    started = 0
+    gpus = visible_gpus()
+    places: SimpleQueue[int] = SimpleQueue()  # One for each worker, so that no two share a GPU while one is idle.
+    for place in range(workers):
+        places.put(place)
 
-    def run(cell: Path, number: int) -> int:
+    def run(cell: Path) -> int:
+        place = places.get()
         environment = engine.environment()
-        if gpus := torch.cuda.device_count():
-            environment["CUDA_VISIBLE_DEVICES"] = str(number % gpus)
-        with start_cell(cell, environment) as process:
-            running.add(process)
-            try:
-                return process.wait()
-            finally:
-                running.discard(process)
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
+        try:
+            with start_cell(cell, environment) as process:
+                running.add(process)
+                try:
+                    return process.wait()
+                finally:
+                    running.discard(process)
+        finally:
+            places.put(place)
 
     def submit(cell: Path) -> "Future[int]":
-        nonlocal started
-        started += 1
-        return pool.submit(run, cell, started)
+        return pool.submit(run, cell)
 
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -171,6 +177,16 @@ def _processes(engine: Engine) -> Iterator[Submit]:
             for process in list(running):
                 _stop(process)
             raise
+
+
+def visible_gpus() -> list[str]:
+    """What this process may use, each as ``CUDA_VISIBLE_DEVICES`` of a process that is to use it alone.
+
+    They keep the names that the user or the scheduler gave them there, numbers or identifiers.
+    """
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",")[:count] if named else [str(number) for number in range(count)]
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

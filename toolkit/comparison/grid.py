@@ -111,7 +111,7 @@ class Grid:
         for task in self.tasks:
             data = self.task_data(task)
             data.prepare_data()
-            fingerprints[_name(task)] = [data.fingerprint(split) for split in ("train", "dev", *data.splits)]
+            fingerprints[_name(task)] = [*data.fingerprints().values()]
         # Methods that come to the same run share it.
         for method in [self.baseline, *(method for method in self.methods if method.name != self.baseline.name)]:
             for task in self.tasks:

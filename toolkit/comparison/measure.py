@@ -22,7 +22,7 @@ from toolkit.options.values import digest
 
 def measure(
     cells: Sequence[Cell], store: Store, folder: Path, latency: Timing, throughput: Timing, *, stored_only: bool = False
-) -> dict[str, dict[str, Any]]:
+) -> dict[tuple[str, int, str], dict[str, Any]]:
     """Measure the networks of each task and seed beside each other, in turns, unless an earlier run did.
 
     Args:
@@ -34,7 +34,8 @@ def measure(
         stored_only: Whether only those times are given that an earlier run measured.
 
     Returns:
-        Key of a cell → ``latency_ms`` and ``throughput``.
+        Task, seed and key of a cell → ``latency_ms`` and ``throughput``. The key alone is not enough: a fixed network,
+        which is one cell for all seeds, is measured beside the networks of each.
     """
     groups: dict[tuple[str, int], dict[str, Cell]] = {}
     for cell in cells:
@@ -43,18 +44,18 @@ def measure(
         return {}
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    times: dict[str, dict[str, Any]] = {}
+    times: dict[tuple[str, int, str], dict[str, Any]] = {}
     missing = []
-    for (task, _), group in groups.items():
+    for (task, seed), group in groups.items():
         file = folder / f"{task}-{digest([sorted(group), asdict(latency), asdict(throughput), str(device)])[:16]}.json"
         if file.is_file():
-            times |= _stored(file)
+            times |= {(task, seed, key): time for key, time in _stored(file).items()}
         elif not stored_only:
-            missing.append((file, group))
+            missing.append((task, seed, file, group))
         else:
-            times |= _newest(folder, task, set(group))
+            times |= {(task, seed, key): time for key, time in _newest(folder, task, set(group)).items()}
     console = Console()
-    for file, group in track(missing, "measuring times", console=console, disable=not console.is_terminal):
+    for task, seed, file, group in track(missing, "measuring times", console=console, disable=not console.is_terminal):
         networks = [storage.load(store.network_folder(cell)) for cell in group.values()]
         for network in networks:
             torch.nn.Module.to(network, device)
@@ -66,7 +67,7 @@ def measure(
             for key, time in zip(group, costs.timed(networks, throughput), strict=True):
                 measured[key]["throughput"] = _per_second(time)
         write_json(file, measured)
-        times |= measured
+        times |= {(task, seed, key): time for key, time in measured.items()}
     return times
 
 

@@ -46,7 +46,9 @@ def read_split(task: Task, split: str, root: Path | None = None, size: int = 200
     from_environment = root is None and bool(os.environ.get("TOOLKIT_DATA"))
     if from_environment:
         root = Path(os.environ["TOOLKIT_DATA"])
-    if not task.files or (root is None and task.hub is not None and not Path(task.files[split]).is_file()):
+    # Decided for the whole task: of a folder with some of its files the missing one is an error, not the hub's.
+    here = root is not None or any(Path(file).is_file() for file in task.files.values())
+    if not task.files or (task.hub is not None and not here):
         return read_hub(task, split)
     path = find_file(task, split, root, "TOOLKIT_DATA" if from_environment else "data.root")
     read = {"tsv": read_tsv, "conll": read_conll, "conllu": read_conllu}[task.format]

@@ -195,6 +195,10 @@ class TaskData(LightningDataModule):
             self._fingerprints[split] = digest(content)
         return self._fingerprints[split]
 
+    def fingerprints(self) -> dict[str, str]:
+        """Of every split that a run reads, by its name."""
+        return {split: self.fingerprint(split) for split in ("train", "dev", *self.splits)}
+
     def lost_labels(self, split: str) -> Tensor:
         """Label ids of the words of a tagging split that ``max_length`` cut off.
 
@@ -280,7 +284,8 @@ class TaskData(LightningDataModule):
         if task.kind == "classification":
             return replace(task, labels=tuple(sorted({row["label"] for row in rows})))
         labels = sorted({tag for row in rows for tag in row["tags"]})
-        for split in task.files or (task.hub.splits if task.hub else {}):
+        known = task.files or (task.hub.splits if task.hub else {})
+        for split in sorted(known, key=lambda name: (name != "train", name != "dev", name)):
             self._rows[split] = read_split(task, split, self.root, self.size) if split != "train" else rows
             unseen = sorted({tag for row in self._rows[split] for tag in row["tags"]}.difference(labels))
             if unseen:

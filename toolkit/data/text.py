@@ -108,6 +108,7 @@ class Text(LightningDataModule):
         self.num_workers = num_workers
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._splits: dict[str, datasets.Dataset] = {}
+        self._fingerprint = ""
 
     @property
     def task(self) -> Task:
@@ -137,14 +138,20 @@ class Text(LightningDataModule):
             texts = [line for file in self.files for line in file_texts(file)]
             texts += task_texts(self.sentences_of, self.root, self.size)
             texts += hub_texts(self.hub) if self.hub else []
-            key = digest([_FORMAT_VERSION, texts, fingerprint(self.tokenizer), self.max_length, self.whole_word])
-            rows = cached(self.cache, f"text-{key}", lambda: self._encode(texts))
+            content = [_FORMAT_VERSION, texts, fingerprint(self.tokenizer), self.max_length, self.whole_word]
+            self._fingerprint = digest(content)
+            rows = cached(self.cache, f"text-{self._fingerprint}", lambda: self._encode(texts))
             train, dev = hold_out([None] * len(rows), self.dev_fraction, self.seed)
             self._splits = {
                 "train": rows.select(train).flatten_indices(),
                 "dev": rows.select(dev).flatten_indices(),
             }
         return self._splits[name]
+
+    def fingerprints(self) -> dict[str, str]:
+        """Hash of everything that the tokenised rows depend on."""
+        self.split("train")
+        return {"text": self._fingerprint}
 
     def prepare_data(self) -> None:
         """Tokenise the files into the cache, on one process."""

@@ -156,7 +156,8 @@ def load_tokenizer(name: str, *, words: bool = False) -> PreTrainedTokenizerBase
     Args:
         name: The network's name or folder (see `resolve_network`).
         words: Whether it will be given words instead of sentences. Byte-level tokenizers (RoBERTa, GPT-2) then take
-            each as preceded by a space, as they know most words; without, they would see one glued-up text.
+            each as preceded by a space, as they know most words; without, they would see one glued-up text. What is too
+            long loses its end then, whatever the tokenizer says.
 
     Raises:
         FileNotFoundError: If there is no tokenizer, or the hub does not deliver it.
@@ -178,6 +179,8 @@ def load_tokenizer(name: str, *, words: bool = False) -> PreTrainedTokenizerBase
         if tokenizer.eos_token is None:
             raise ValueError(f"The tokenizer of {source} has no token to pad with. Set its pad_token and save it.")
         tokenizer.pad_token = tokenizer.eos_token
+    if words:
+        tokenizer.truncation_side = "right"  # Words without a prediction are the last ones of their sentence.
     return tokenizer
 
 

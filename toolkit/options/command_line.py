@@ -96,10 +96,10 @@ class RecipeCLI(LightningCLI):
         bar = any(isinstance(callback, RichProgressBar) for callback in callbacks)
         if options.enable_progress_bar is not False and not bar:
             callbacks.append(ProgressBar())
-        if options.logger is not None:
-            kwargs.pop("logger", None)
-        else:
-            kwargs.setdefault("logger", False)
+        stages_own = kwargs.pop("logger", False)
+        # As the callbacks, a logger is each stage's own: of one for all, nobody could tell the stages apart.
+        own = stages_own is False or options.logger is None
+        kwargs["logger"] = stages_own if own else deepcopy(options.logger)
         kwargs.setdefault("precision", supported_precision(options.precision, options.accelerator))
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 

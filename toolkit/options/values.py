@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,6 +54,16 @@ def options_of(config: str) -> dict[str, Any]:
         {'model.sparsity': 0.8}
     """
     return lasting(yaml.safe_load(config) or {})
+
+
+def lasting_yaml(config: str) -> str:
+    r"""A configuration in YAML without the lines that say nothing of what a run computes.
+
+    Example:
+        >>> lasting_yaml("output: here\nresume: true\nmodel:\n  sparsity: 0.8\n")
+        'model:\n  sparsity: 0.8\n'
+    """
+    return re.sub(rf"^({'|'.join(VOLATILE)}):.*\n(?:[ ].*\n)*", "", config, flags=re.MULTILINE)
 
 
 def lasting(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 The folder of a run::
 
     config.yaml          every option as it was resolved, the recipe's name among them
+    .data.json           fingerprints of the data that the run began with
     reference/           the uncompressed network, fine-tuned at the same budget
     model/               the compressed network (a recipe may save more, under other names)
     */row.json           a network's row of the report, written when its stage is complete
@@ -40,7 +41,7 @@ from toolkit.models.encoder import load_network, max_positions
 from toolkit.models.sparse_storage import Saving
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.runs.faults import explained
-from toolkit.runs.folder import check_folder, lock, sweep
+from toolkit.runs.folder import check_data, check_folder, lock, sweep
 from toolkit.runs.stored_networks import Judging, measure_network, predictions_file, read_row, store_network
 from toolkit.runs.training_stage import TrainerFactory, discard_checkpoints, fit
 
@@ -112,6 +113,7 @@ class Experiment:
                 check_folder(output, config, resume=resume)  # Another process may have been faster.
                 sweep(output)
                 write_text(output / "config.yaml", config)
+                check_data(output, data.fingerprints())
 
     def train(self, module: FineTuning, name: str, folder: str = "model") -> Row:
         """Train, save and measure a network, unless an earlier attempt did.
@@ -134,6 +136,7 @@ class Experiment:
                 extras = {
                     "optimizer_steps": trainer.global_step,
                     "training_seconds": seconds,
+                    "training_precision": trainer.precision,
                     **meter.results(module.network),
                     **module.results(),
                 }

@@ -1,17 +1,21 @@
 """The folder of a run: whose it is, whether it may be used, and what attempts that were killed left in it."""
 
+import json
 import os
 import shutil
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 from filelock import BaseFileLock, FileLock, Timeout
 
+from toolkit.files.json_files import write_json
 from toolkit.files.writing import left_of, write_text
 from toolkit.options.values import changed_options
 from toolkit.options.yaml_options import read_options
 
+DATA = ".data.json"  # What the run's data were when it began.
 LOCKS = {".lock", ".owner"}  # They stay when a run ends: removing them would let two processes lock different files.
 
 
@@ -62,6 +66,28 @@ def check_folder(output: Path, config: str, *, resume: bool) -> None:
         )
     if not resume:
         raise FileExistsError(f"{output} holds this very run; continue it with resume=true, or choose another output.")
+
+
+def check_data(output: Path, fingerprints: Mapping[str, str]) -> None:
+    """Note what data a run is about, and refuse to go on with other data, which no option need to tell.
+
+    Args:
+        output: The run's folder.
+        fingerprints: Of the splits, by their names.
+
+    Raises:
+        FileExistsError: If the run was begun with other data.
+    """
+    file = output / DATA
+    if not file.is_file():
+        write_json(file, dict(fingerprints))
+        return
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    if changed := [split for split, found in fingerprints.items() if stored.get(split) != found]:
+        raise FileExistsError(
+            f"{output} holds a run on other data ({', '.join(changed)} changed since); set data.root or TOOLKIT_DATA "
+            "to the folder that it began with, or choose another folder with output=FOLDER."
+        )
 
 
 def _is_locked(output: Path) -> bool:

@@ -21,6 +21,7 @@ from toolkit.models.model_card import is_own
 from toolkit.models.sparse_storage import Saving
 from toolkit.models.verification import rounded
 from toolkit.modules.divergence import check_weights
+from toolkit.options.values import lasting_yaml
 from toolkit.pruning.masks import sparsity
 
 Judging = Callable[[PreTrainedModel], tuple[Mapping[str, float], Mapping[str, Any]]]
@@ -103,7 +104,7 @@ def store_network(
         network,
         data.tokenizer,
         target,
-        config_yaml=config or None,
+        config_yaml=lasting_yaml(config) or None,
         card=model_card(row, network),
         example={key: value[:4] for key, value in example.items()},
         sparse=saving.sparse,

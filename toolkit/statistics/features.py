@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ from toolkit.statistics.collect import SAVE_EVERY, collect, hold_total
 from toolkit.statistics.hidden_states import HiddenBatch, Precision, Statistic, Words, word_starts
 from toolkit.statistics.resume import load_state, network_fingerprint, save_state, statistics_fingerprint
 
-_FORMAT_VERSION = 1  # of a folder; raise it when what is written changes
+_FORMAT_VERSION = 2  # of a folder; raise it when what is written changes
 _CHUNK = 4096  # rows copied at once: what is read of the file is read once
 _MANIFEST, _PLAN = "features.json", "plan.json"
 _STATISTICS, _PASS = "statistics.ckpt", "pass.ckpt"
@@ -59,12 +60,14 @@ class Features:
         labels: Class ids ``(R,)`` int64, or values ``(R,)`` float64 of a regression task.
         sentences: Number of the sentence that each row belongs to, ``(R,)`` int64.
         lost: Number of words that have no row, because ``max_length`` cut them off.
+        seconds: That it took to compute and write them, of all attempts together.
     """
 
     states: npt.NDArray[Any]
     labels: npt.NDArray[Any]
     sentences: npt.NDArray[np.int64]
     lost: int
+    seconds: float = 0.0
 
     def matrix(self, layers: Sequence[int] | None = None, rows: Sequence[int] | Tensor | None = None) -> Tensor:
         """Copy features to memory, one neuron in a column, layer by layer.
@@ -105,13 +108,15 @@ class Features:
                 np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
                 for name in ("states", "labels", "sentences")
             )
-            lost = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["lost"]
+            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+            lost, seconds = manifest["lost"], float(manifest["seconds"])
             shapes = {labels.shape, sentences.shape, states.shape[:1]}
             if states.ndim != 3 or len(shapes) > 1 or type(lost) is not int:
                 raise ValueError("their shapes do not belong together")
         except Exception as error:  # NumPy parses a file's header as Python, with whatever errors that gives.
             raise ValueError(f"{folder} holds damaged features ({error}); delete it to extract them again.") from error
-        return cls(states=states, labels=np.array(labels), sentences=np.array(sentences), lost=lost)
+        labels, sentences = np.array(labels), np.array(sentences)
+        return cls(states=states, labels=labels, sentences=sentences, lost=lost, seconds=seconds)
 
 
 def extract_features(
@@ -198,7 +203,8 @@ def extract_features(
             for file in (*beside.glob(f"*{_PASS}*"), beside / _PLAN):
                 file.unlink()
             hashes = {name: _hash(beside / name) for name in ("states.npy", "labels.npy", "sentences.npy")}
-            (beside / _MANIFEST).write_text(json.dumps({**plan, "sha256": hashes}, indent=1), encoding="utf-8")
+            manifest = {**plan, "sha256": hashes, "seconds": round(writer.seconds(), 3)}
+            (beside / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             if folder.exists():  # damaged, or empty
                 shutil.rmtree(folder)
             beside.rename(folder)
@@ -232,6 +238,12 @@ class _Writer:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._states: np.memmap[Any, Any] | None = None
+        self._begun = time.monotonic()
+        self._before = 0.0  # Seconds of earlier attempts, until they last saved.
+
+    def seconds(self) -> float:
+        """That the extraction took until now."""
+        return self._before + time.monotonic() - self._begun
 
     def observe(self, batch: HiddenBatch) -> None:
         """Write the rows of a batch."""
@@ -248,12 +260,13 @@ class _Writer:
         self._states[batch.positions.cpu().numpy()] = rows.cpu().numpy()
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: what was written is in the file, and with this call on the disk."""
+        """The time it took: what was written is in the file, and with this call on the disk."""
         self.close()
-        return {}
+        return {"seconds": self.seconds()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing: what was written is in the file."""
+        """Take the time that earlier attempts took: what was written is in the file."""
+        self._before = state["seconds"]
 
     def close(self) -> None:
         """Write to the disk what is still in memory."""
