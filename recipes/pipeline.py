@@ -129,6 +129,8 @@ class PipelineRecipe:
         for group in ("data", "trainer"):
             options |= {f"{group}.{key}": value for key, value in getattr(self, group).items()}
         options["model.network"] = network
+        if stage.recipe == "neuron_selection" and network != self.network:
+            options["model.fine_tune"] = False  # The neurons of the stage before, not those of the reference.
         if zeros:
             options["model.training.hold_zeros"] = True
         return options | dict(stage.options)

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from toolkit.data.sources import read_split
 from toolkit.data.tokenization import encode, fingerprint
+from toolkit.models.pretrained import special_ids
 from toolkit.tasks import TASKS
 
 
@@ -51,6 +52,15 @@ def test_only_tokens_that_the_tokenizer_added_are_special(task: str, tokenizer: 
     [row] = encode(rows, TASKS[task], tokenizer, 16)
     assert {tokenizer.unk_token_id, tokenizer.mask_token_id} < set(row["input_ids"])
     assert row["special_tokens_mask"] == expected
+
+
+def test_a_separator_in_a_sentence_is_special_as_networks_that_read_ids_take_it(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    rows = [{"sentence1": "the cat [SEP] a dog", "sentence2": "it", "label": "entailment"}]
+    [row] = encode(rows, TASKS["rte"], tokenizer, 16)
+    assert row["special_tokens_mask"] == [int(token in special_ids(tokenizer)) for token in row["input_ids"]]
+    assert row["special_tokens_mask"] == [1, 0, 0, 1, 0, 0, 1, 0, 1]
 
 
 def test_scores_stay_numbers(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import BertConfig, BertForMaskedLM, PreTrainedModel, RobertaConfig, RobertaModel
+from transformers import BertConfig, BertForMaskedLM, DebertaV2Config, PreTrainedModel, RobertaConfig, RobertaModel
 
 from toolkit.evaluation import costs
 from toolkit.evaluation.costs import (
@@ -177,6 +177,19 @@ def test_a_training_step_costs_three_forward_passes(bert: PreTrainedModel) -> No
     before = [parameter.grad for parameter in bert.parameters()]
     assert training_macs(bert, length=16) == 3 * macs(bert, length=16)
     assert [parameter.grad for parameter in bert.parameters()] == before
+
+
+def test_deberta_which_gives_a_parameter_to_its_blocks_is_counted() -> None:
+    """As every released DeBERTa-v2 and v3 does; counters that note modules fail on it."""
+    config = DebertaV2Config(
+        vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=2,
+        intermediate_size=FFN, max_position_embeddings=64, relative_attention=True, pos_att_type=["p2c", "c2p"],
+        position_buckets=16, norm_rel_ebd="layer_norm", share_att_key=True, pooler_hidden_size=WIDTH,
+    )  # fmt: skip
+    network = transformers.DebertaV2ForSequenceClassification(config)
+    forward = macs(network, batch=1, length=16)
+    assert forward > LAYERS * 16 * (4 * WIDTH**2 + 2 * WIDTH * FFN)
+    assert 2.5 * forward < training_macs(network, batch=1, length=16) < 3.5 * forward
 
 
 def test_frozen_blocks_at_the_bottom_cost_one(bert: PreTrainedModel) -> None:

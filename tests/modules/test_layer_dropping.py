@@ -200,6 +200,22 @@ def test_blocks_that_share_their_weights_cannot_be_frozen(data: TaskData, tiny_n
     assert module.network.config.num_hidden_layers == 1
 
 
+def test_a_block_that_has_to_stay_does_in_place_of_the_lowest_chosen_one(
+    make: Callable[..., LayerDropping], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = make(strategy="drop", score="influence", keep=2)
+    chosen = profile(influence=(0.1, 0.2, 0.9, 0.8))
+    assert module.choose(chosen).kept == (2, 3)
+    monkeypatch.setattr(module.network.config, "model_type", "modernbert")
+    with pytest.warns(UserWarning, match="Block 0 of this architecture has to stay: it is kept in place of block 2"):
+        assert module.choose(chosen).kept == (0, 3)
+
+
+def test_rows_too_few_to_tell_classes_apart_choose_no_blocks(make: Callable[..., LayerDropping]) -> None:
+    with pytest.raises(ValueError, match=r"none tells the classes apart\. Give more rows"):
+        make(strategy="drop", score="variability", keep=2).choose(profile(variability=(math.inf,) * 5))
+
+
 def test_numbers_that_json_lacks_come_back(tmp_path: Path) -> None:
     written = profile(variability=(math.inf, 4.0, 3.9, 2.0, 3.0), probe=(math.nan, 0.6, 0.6, 0.9, 0.8))
     written.write(tmp_path / "layers.json")

@@ -11,6 +11,10 @@ from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
 from toolkit.evaluation.judging import evaluate, predict
+from toolkit.models.deployment import neuron_network
+from toolkit.models.encoder import load_network
+from toolkit.models.storage import load, save
+from toolkit.models.structure import Structure, keep_structure, whole_structure
 from toolkit.modules import neuron_selection
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.neuron_selection import NeuronSelection, Selection, selection_score, stages_table
@@ -62,6 +66,39 @@ def test_selected_neurons_are_deployed(
         torch.testing.assert_close(outputs, expected.squeeze(-1), atol=0.02, rtol=0.01)
     table = stages_table(neurons, metric)
     assert table.row_count == 4
+
+
+@pytest.mark.parametrize(("neurons", "blocks"), [([3, 40, 70], 2), ([3, 40], 1), ([3], 0)])
+def test_neurons_of_blocks_of_different_widths_are_deployed(
+    neurons: list[int], blocks: int, tiny_network: Path, tmp_path: Path
+) -> None:
+    data = TaskData("synthetic_sentiment", network=str(tiny_network), size=150, limit_eval=40, max_length=32)
+    narrowed = load_network(str(tiny_network), data.task)
+    keep_structure(
+        narrowed, Structure(heads=((0,), (0, 1)), neurons=((0, 3, 5), (1, 2, 4, 6)), hidden=tuple(range(32)))
+    )
+    chosen, weight = torch.tensor(neurons), torch.randn(2, len(neurons))
+    network = neuron_network(
+        narrowed, chosen, weight, torch.zeros(2), task=data.task, tokenizer=data.tokenizer, pooling="mean"
+    )
+    save(network, data.tokenizer, tmp_path / "model", config_yaml=None, card="# It\n", example=batch(data))
+    loaded = load(tmp_path / "model")
+    assert loaded.config.encoder.num_hidden_layers == blocks
+    assert torch.equal(predict(loaded, data, "dev").outputs, predict(network, data, "dev").outputs)
+
+
+def batch(data: TaskData) -> dict[str, torch.Tensor]:
+    inputs = next(iter(data.loader("dev")))
+    return {name: tensor for name, tensor in inputs.items() if name not in ("labels", "index")}
+
+
+def test_a_network_of_selected_neurons_is_not_cut_further(
+    data: TaskData, tiny_network: Path, quiet_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    module = NeuronSelection(data.task, str(tiny_network), fine_tune=False, selection=FAST)
+    network, _ = module.select(data, tmp_path, tmp_path, quiet_trainer)
+    with pytest.raises(ValueError, match="Cannot remove parts of neuron_selection: its blocks are those of another"):
+        whole_structure(network)
 
 
 def test_a_network_that_differs_from_the_probe_is_refused(

@@ -77,6 +77,18 @@ def test_any_start_leads_to_the_minimum(far: float) -> None:
     assert torch.equal(start, kept)
 
 
+@pytest.mark.parametrize("num_classes", [CLASSES, None])
+def test_of_constant_features_nothing_is_learned_at_once(num_classes: int | None) -> None:
+    targets = torch.arange(ROWS) % CLASSES
+    loss = LinearLoss(torch.zeros(ROWS, FEATURES), targets if num_classes else 0.1 * targets, num_classes, 0.01)
+    for solution in (
+        minimize_smooth(loss, None, 1e-6, 1000),
+        minimize_composite(loss, lambda weight, _: weight, None, 1e-6, 1000),
+    ):
+        assert solution.iterations == 0
+        assert torch.equal(solution.parameters, loss.start())
+
+
 def test_a_minimiser_tells_how_far_it_came() -> None:
     loss = _loss(CLASSES)
     stopped = minimize_smooth(loss, None, 1e-9, 3)

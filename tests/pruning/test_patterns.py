@@ -92,6 +92,31 @@ def test_dead_weights_add_nothing_to_a_block_and_dead_blocks_go_first() -> None:
     assert block_scores(scores, Blocks(1, 4)).flatten().tolist() == [9.0, 7.0, -np.inf, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "scope", "off"),
+    [(Blocks(8, 8), "global", 128), (Blocks(8, 8), "layer", 128), (None, "row", 10), (None, "layer", 10)],
+)
+def test_zeros_that_were_there_count_wherever_they_lie(pattern: Blocks | None, scope: Any, off: int) -> None:
+    """They lie in no blocks, and not evenly; beside them so much is pruned that all together make the share."""
+    scores = random_scores((64, 64), (64, 128))
+    random = torch.Generator().manual_seed(1)
+    for score in scores.values():
+        uneven = torch.rand(score.shape, generator=random) < torch.linspace(0.3, 0.8, len(score))[:, None]
+        score[uneven] = -torch.inf
+    total = sum(score.numel() for score in scores.values())
+    brought = sum(int(score.isneginf().sum()) for score in scores.values())
+    for wanted in (0.6, 0.7, 0.9):
+        pruned = prune_pattern(scores, wanted, pattern, scope)
+        together = sum(int((mask | scores[name].isneginf()).sum()) for name, mask in pruned.items())
+        assert together == pytest.approx(max(wanted * total, brought), abs=off)
+    before = prune_pattern(scores, 0.6, pattern, scope)
+    for name, mask in before.items():  # A schedule goes on from what it has pruned.
+        scores[name][mask] = -torch.inf
+    after = prune_pattern(scores, 0.7, pattern, scope)
+    together = sum(int((mask | scores[name].isneginf()).sum()) for name, mask in after.items())
+    assert together == pytest.approx(0.7 * total, abs=off)
+
+
 def test_views_and_spreading_are_inverse() -> None:
     values = torch.arange(6.0).view(2, 3)
     matrix = spread_blocks(values, Blocks(2, 4))

@@ -72,6 +72,12 @@ def test_every_stage_begins_with_what_the_one_before_it_made(
     assert "run/0-fine_tuning/model" in recipe
 
 
+def test_neurons_are_selected_of_what_the_stage_before_made(options: dict[str, Any]) -> None:
+    stages = [options["stages"][0], {"recipe": "neuron_selection", "options": {"model.selection.ranking": "norm"}}]
+    rows = load("pipeline", **options | {"stages": stages}).run().rows
+    assert rows[-1].extras["neurons"]["total"] == 2 * 32  # The embeddings' and those of one block of two.
+
+
 def test_an_interrupted_pipeline_resumes_to_the_same_weights(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

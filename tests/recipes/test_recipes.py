@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, DebertaV2Config, DebertaV2Model
 
 import toolkit
 from toolkit import cli, run
@@ -257,6 +257,23 @@ def test_a_run_is_not_resumed_with_other_data(
     with pytest.raises(SystemExit):
         run.main([*words, "resume=true"])
     assert "holds a run on other data (train" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", ["proximal_pruning", "layer_dropping", "neuron_selection", "structured_pruning"])
+def test_deberta_runs_through(recipe: str, small: dict[str, Any], tiny_network: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_network)
+    config = DebertaV2Config(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=16,
+        norm_rel_ebd="layer_norm", share_att_key=True, pooler_hidden_size=32, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    DebertaV2Model(config).save_pretrained("deberta")
+    tokenizer.save_pretrained("deberta")
+    options = {"layer_dropping": {"model.keep": 1}, "neuron_selection": {"model.selection.ranking": "norm"}}
+    options["structured_pruning"] = {"model.neurons": 0.5}
+    rows = load(recipe, **small | {"model.network": "deberta"} | options.get(recipe, {})).run().rows
+    assert rows[0].macs > 0
+    assert rows[0].extras["training_macs"] > rows[0].macs
 
 
 def test_each_stage_has_a_logger_of_its_own(words: list[str]) -> None:

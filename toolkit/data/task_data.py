@@ -24,7 +24,7 @@ from toolkit.models.encoder import load_tokenizer
 from toolkit.tasks import Task, find_task
 
 logger = logging.getLogger(__name__)
-_FORMAT_VERSION = 2  # of a cached entry; raise it when `encode` changes what it makes
+_FORMAT_VERSION = 3  # of a cached entry; raise it when `encode` changes what it makes
 
 
 class TaskData(LightningDataModule):

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from toolkit.data.cache import digest
 from toolkit.data.glue import text_names
-from toolkit.models.pretrained import load_tokenizer
+from toolkit.models.pretrained import load_tokenizer, special_ids
 from toolkit.tasks import Task
 
 IGNORED = -100
@@ -57,8 +57,9 @@ def encode(
 
     Returns:
         Columns ``input_ids``, ``attention_mask``, ``token_type_ids`` if the tokenizer makes them,
-        ``special_tokens_mask`` (1 at the tokens that the tokenizer added, not at those that merely look like them, such
-        as an unknown word), ``labels``, ``index`` (the row's number) and, of a tagging task, ``lost``.
+        ``special_tokens_mask`` (1 at the tokens that the tokenizer adds; in sentences also where one stands in the text
+        itself, which a network that reads token ids cannot tell), ``labels``, ``index`` (the row's number) and, of a
+        tagging task, ``lost``.
 
     Raises:
         ValueError: If ``max_length`` is more than the tokenizer allows, or leaves no room for a token.
@@ -66,6 +67,7 @@ def encode(
     check_length(tokenizer, max_length)
     ids = {name: number for number, name in enumerate(task.labels)}
     unknown = _replacements(rows, tokenizer) if task.kind == "tagging" else {}
+    added = frozenset(special_ids(tokenizer))
     columns: dict[str, list[Any]] = {}
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
@@ -73,7 +75,8 @@ def encode(
             encoded = _encode_words(chunk, ids, unknown, tokenizer, max_length, word_label)
         else:
             texts = [[row[name] for row in chunk] for name in text_names(2 if "sentence2" in chunk[0] else 1)]
-            encoded = dict(tokenizer(*texts, truncation=True, max_length=max_length, return_special_tokens_mask=True))
+            encoded = dict(tokenizer(*texts, truncation=True, max_length=max_length))
+            encoded["special_tokens_mask"] = [[int(number in added) for number in row] for row in encoded["input_ids"]]
             encoded["labels"] = [row["label"] if task.kind == "regression" else ids[row["label"]] for row in chunk]
         for name, values in encoded.items():
             columns.setdefault(name, []).extend(values)

@@ -16,6 +16,7 @@ from toolkit.models.neuron_model import (
     NeuronSelectionPreTrainedModel,
 )
 from toolkit.models.pooling import Pooling
+from toolkit.models.pretrained import special_ids
 from toolkit.tasks import Task
 
 # Without any block these compute their embeddings. All others keep one: DeBERTa-v2 then has no output, ModernBERT's
@@ -97,22 +98,6 @@ def neuron_network(
     return network
 
 
-def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Find the ids of the tokens that a tokenizer adds around a text and between two, such as [CLS] and [SEP].
-
-    Tokens that stand for a part of the text, [UNK] and [MASK], are not among them, though they are called special.
-
-    Args:
-        tokenizer: A fast tokenizer.
-
-    Returns:
-        The ids, ascending.
-    """
-    encoding = tokenizer("a", "a", return_special_tokens_mask=True)
-    added = zip(encoding["input_ids"], encoding["special_tokens_mask"], encoding["attention_mask"], strict=True)
-    return sorted({number for number, special, present in added if special and present})
-
-
 def _check(
     neurons: Tensor, weight: Tensor, bias: Tensor, num_neurons: int, task: Task, pooling: Pooling | None
 ) -> None:
@@ -145,6 +130,8 @@ def _config(cut: PreTrainedModel, highest: int) -> PreTrainedConfig:
         config.num_hidden_layers = 0
         if config.model_type == "albert":
             config.num_hidden_groups = 0
+        if getattr(config, "structure", None) is not None:
+            del config.structure  # Of blocks, of which none is left.
     return config
 
 

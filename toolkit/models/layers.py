@@ -79,7 +79,7 @@ def keep_layers(network: PreTrainedModel, blocks: Sequence[int]) -> None:
     """
     _check_architecture(network.config)
     kept = _check_blocks(blocks, num_blocks(network))
-    _check_expressible(network.config, kept)
+    _check_expressible(network, kept)
     modules = transformer_blocks(network)
 
     if network.config.model_type != "albert":
@@ -121,6 +121,11 @@ def _describe(config: PreTrainedConfig, kept: Sequence[int]) -> PreTrainedConfig
     return config
 
 
+def first_block_stays(network: PreTrainedModel) -> bool:
+    """Whether block 0 cannot be dropped: ModernBERT's is the only one without a norm before its attention."""
+    return bool(network.config.model_type == "modernbert")
+
+
 def _check_architecture(config: PreTrainedConfig) -> None:
     """Refuse what was not tested: dropping blocks of it may change what the kept ones compute, in silence."""
     if config.model_type not in SUPPORTED:
@@ -143,8 +148,9 @@ def _check_blocks(blocks: Sequence[int], depth: int) -> list[int]:
     return kept
 
 
-def _check_expressible(config: PreTrainedConfig, kept: Sequence[int]) -> None:
+def _check_expressible(network: PreTrainedModel, kept: Sequence[int]) -> None:
     """Refuse where a network made from the new config would compute something else than the kept blocks."""
+    config = network.config
     depth = config.num_hidden_layers
     renumbered = list(kept) != list(range(len(kept)))
     problem = None
@@ -153,7 +159,7 @@ def _check_expressible(config: PreTrainedConfig, kept: Sequence[int]) -> None:
             f"ALBERT with num_hidden_groups {config.num_hidden_groups} and inner_group_num {config.inner_group_num} "
             "spreads its groups evenly over the passes. Give one with a single block (both are 1)"
         )
-    elif config.model_type == "modernbert" and kept[0] != 0:
+    elif first_block_stays(network) and kept[0] != 0:
         problem = (
             f"blocks {list(kept)} drops block 0 of ModernBERT, the only one without a norm before its attention; "
             f"block {kept[0]} would lose its norm on loading. Keep block 0"

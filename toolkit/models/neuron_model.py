@@ -25,6 +25,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassif
 
 from toolkit.models.neuron_config import NeuronSelectionConfig
 from toolkit.models.pooling import Pooling, pool
+from toolkit.models.structure_storage import network_class
 
 __all__ = [
     "NeuronSelectionConfig",
@@ -204,9 +205,10 @@ def new_encoder(config: PreTrainedConfig, *, final_norm: bool) -> PreTrainedMode
     """
     architecture: Any = AutoModel._model_mapping[type(config)]
     options = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(architecture).parameters else {}
-    encoder: PreTrainedModel = AutoModel.from_config(
-        config, dtype=torch.get_default_dtype(), trust_remote_code=False, **options
-    )
+    # With the heads and widths of its config's entry `structure`, where blocks were made narrower.
+    narrowed = getattr(config, "structure", None) is not None
+    maker = network_class(AutoModel, config) if narrowed else architecture
+    encoder: PreTrainedModel = maker._from_config(config, dtype=torch.get_default_dtype(), **options)
     if not final_norm:
         for name, module in list(encoder.named_children()):
             if type(module).__name__.endswith("Norm"):

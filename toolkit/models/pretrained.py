@@ -184,6 +184,22 @@ def load_tokenizer(name: str, *, words: bool = False) -> PreTrainedTokenizerBase
     return tokenizer
 
 
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Find the ids of the tokens that a tokenizer adds around a text and between two, such as [CLS] and [SEP].
+
+    Tokens that stand for a part of the text, [UNK] and [MASK], are not among them, though they are called special.
+
+    Args:
+        tokenizer: A fast tokenizer.
+
+    Returns:
+        The ids, ascending.
+    """
+    encoding = tokenizer("a", "a", return_special_tokens_mask=True)
+    added = zip(encoding["input_ids"], encoding["special_tokens_mask"], encoding["attention_mask"], strict=True)
+    return sorted({number for number, special, present in added if special and present})
+
+
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Store a tokenizer without how it last cut and padded, which is no part of it.
 

@@ -136,7 +136,10 @@ def architecture_of(network: PreTrainedModel) -> Architecture:
     """Find where an architecture keeps its parts; refuse what was not tested, before anything is changed."""
     config: Any = network.base_model.config
     reason = None
-    if config.model_type not in _ARCHITECTURES:
+    if network.config.model_type != config.model_type:
+        config = network.config
+        reason = "its blocks are those of another network, cut and read by a head of their own"
+    elif config.model_type not in _ARCHITECTURES:
         reason = _REFUSED.get(config.model_type, "removing parts of this architecture's blocks was never tested")
     elif getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
         reason = "it is used as a decoder (is_decoder)"

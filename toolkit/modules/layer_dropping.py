@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from toolkit.evaluation import costs
 from toolkit.models.encoder import transformer_blocks
-from toolkit.models.layers import keep_layers
+from toolkit.models.layers import first_block_stays, keep_layers
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.training import Training
@@ -126,6 +126,14 @@ class LayerDropping(FineTuning):
         Raises:
             ValueError: If a profile is needed and not given, or is of a network of another depth.
         """
+        plan = self._chosen(profile)
+        if first_block_stays(self.network) and plan.kept[0] != 0:
+            kept, trained = ((0, *blocks[1:]) for blocks in (plan.kept, plan.trained))
+            rank_zero_warn(f"Block 0 of this architecture has to stay: it is kept in place of block {plan.kept[0]}.")
+            plan = LayerPlan(num_blocks=plan.num_blocks, kept=kept, trained=trained)
+        return plan
+
+    def _chosen(self, profile: LayerProfile | None) -> LayerPlan:
         if not self.needs_profile:
             return self._baseline()
         if profile is None or profile.num_blocks != self.num_blocks:

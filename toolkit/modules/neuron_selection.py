@@ -134,6 +134,9 @@ class NeuronSelection(FineTuning):
                 f"{', '.join(possible_rankings(None))}."
             )
         super().__init__(task, network, training)
+        encoder: Any = self.network.base_model
+        if not encoder.config.num_hidden_layers:
+            raise ValueError(f"model.network={network} has no block left to select neurons of; give another network.")
         self.fine_tunes = task.kind != "tagging" if fine_tune is None else fine_tune
         self.pooling = pooling
         self.selection = selection

@@ -65,7 +65,7 @@ def shares_of_network(
         if kind == "hidden" and uniform:
             shares[kind] = _hidden_share(network, [len(own) for own in kept["heads"]])
         equal = [torch.zeros(size) for size in sizes]
-        chosen = choose_kept(equal, shares[kind], uniform=True, multiple=multiples[kind])
+        chosen = choose_kept(equal, shares[kind], uniform=uniform, multiple=multiples[kind])
         if sum(map(len, chosen)) == sum(sizes):
             raise ValueError(
                 f"model.{kind}={shares[kind]} removes none of {sizes[0]} {_WORDS[kind]}, of which multiples of "

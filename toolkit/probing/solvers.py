@@ -54,9 +54,18 @@ class LinearLoss:
         """Outputs (R, K) of parameters, or along a direction."""
         return torch.addmm(parameters[:, -1], self.features, parameters[:, :-1].T)
 
+    def residual(self, logits: Tensor) -> Tensor:
+        """Derivative of each row's loss by its outputs (R, K)."""
+        return logits.softmax(1) - self.targets if self.classes else 2 * (logits - self.targets)
+
+    def rounding(self, parameters: Tensor) -> float:
+        """Size of a gradient that is nothing but rounding: as of constant features, which have nothing to teach."""
+        sizes = self.residual(self.logits(parameters)).square().sum(1)
+        return 4 * torch.finfo(sizes.dtype).eps * float(sizes.mean().sqrt())
+
     def gradient(self, parameters: Tensor, logits: Tensor) -> Tensor:
         """Gradient (K, F + 1)."""
-        residual = logits.softmax(1) - self.targets if self.classes else 2 * (logits - self.targets)
+        residual = self.residual(logits)
         residual /= len(residual)
         gradient = torch.cat([residual.T @ self.features, residual.sum(0)[:, None]], 1)
         gradient[:, :-1].add_(parameters[:, :-1], alpha=2 * self.l2)
@@ -108,6 +117,8 @@ def minimize_smooth(loss: LinearLoss, start: Tensor | None, tolerance: float, ma
     zero = loss.start()
     parameters = zero if start is None else start.clone()
     scale = float(loss.gradient(zero, loss.logits(zero)).norm())
+    if scale <= loss.rounding(zero):
+        return Solution(zero, 0, 0.0)
     logits = loss.logits(parameters)
     gradient = loss.gradient(parameters, logits)
     memory: list[tuple[Tensor, Tensor, float]] = []
@@ -127,7 +138,7 @@ def minimize_smooth(loss: LinearLoss, start: Tensor | None, tolerance: float, ma
         if (product := float((step * change).sum())) > 0:
             memory = [*memory, (step, change, product)][-_HISTORY:]
         gradient = following
-    return Solution(parameters, iteration, size / scale if scale > 0 else 0.0)
+    return Solution(parameters, iteration, size / scale)
 
 
 def minimize_composite(
@@ -156,6 +167,8 @@ def minimize_composite(
     zero = loss.start()
     before = zero if start is None else start.clone()
     scale = float(loss.gradient(zero, loss.logits(zero)).norm())
+    if scale <= loss.rounding(zero):
+        return Solution(zero, 0, 0.0)
     logits_before = loss.logits(before)
     point, logits = before, logits_before
     momentum, curvature, residual = 1.0, 1.0, 0.0
@@ -186,7 +199,7 @@ def minimize_composite(
         point, logits = after + weight * moved, logits_after + weight * (logits_after - logits_before)
         before, logits_before, momentum = after, logits_after, following
         curvature *= 0.98  # lets a step size recover that a steep start has made small
-    return Solution(before, iteration, residual / scale if scale > 0 else 0.0)
+    return Solution(before, iteration, residual / scale)
 
 
 def _quasi_newton(gradient: Tensor, memory: list[tuple[Tensor, Tensor, float]]) -> Tensor:

@@ -214,7 +214,7 @@ def select_falling(scores: Sequence[float], keep: int) -> LayerPlan:
         keep: Number of blocks.
 
     Raises:
-        ValueError: If a score is not positive, or `keep` is out of range.
+        ValueError: If a score is not positive, none above layer 0 is finite, or `keep` is out of range.
 
     Example:
         >>> select_falling([4.0, 8.0, 3.9, 1.0, 2.0], keep=2).kept
@@ -222,6 +222,11 @@ def select_falling(scores: Sequence[float], keep: int) -> LayerPlan:
     """
     if not all(score > 0 for score in scores):
         raise ValueError(f"The scores {list(scores)} must be positive.")
+    if not any(map(math.isfinite, scores[1:])):
+        raise ValueError(
+            f"The scores {list(scores)} have no finite one above layer 0: of so few rows none tells the classes apart. "
+            "Give more rows, or choose by another score."
+        )
     # Of two infinite layers none is better: the block between them contributes nothing.
     gains = [
         0.0 if below == above else math.log(below) - math.log(above) for below, above in itertools.pairwise(scores)

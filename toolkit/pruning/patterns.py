@@ -185,6 +185,9 @@ def prune_pattern(
     a share below that of the pattern prunes the smallest of those that the full pattern would prune, so that a
     gradual schedule ends with it.
 
+    Zeros that are there already, and lie in no blocks or not evenly over the scope, count as well: only so much is
+    pruned beside them that all together make the share, unless they alone are more.
+
     Args:
         scores: Name of a weight → its scores, (outputs, inputs); -inf where it is pruned already.
         sparsity: The share to prune, in [0, 1]; at most that of an N:M pattern.
@@ -194,6 +197,32 @@ def prune_pattern(
     Returns:
         Name of a weight → boolean tensor of its shape, True where it is pruned.
     """
+    if isinstance(pattern, Grouped) or (pattern is None and scope == "global"):
+        return _pruned(scores, sparsity, pattern, scope)
+    total = sum(score.numel() for score in scores.values())
+    dead = {name: score.isneginf() for name, score in scores.items()}
+    per_unit = pattern.rows * pattern.columns if pattern is not None else 1
+    rounding = per_unit * len(scores) / total
+
+    def attempt(share: float) -> tuple[dict[str, Tensor], bool]:
+        pruned = _pruned(scores, share, pattern, scope)
+        together = sum(int((mask | dead[name]).count_nonzero()) for name, mask in pruned.items())
+        return pruned, together > (sparsity + rounding) * total
+
+    pruned, too_many = attempt(sparsity)
+    if not too_many:
+        return pruned
+    low, high = 0.0, sparsity
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if attempt(middle)[1] else (middle, high)
+    return attempt(low)[0]
+
+
+_HALVINGS = 14  # Of the range of shares: to 0.01 % of the weights.
+
+
+def _pruned(scores: Mapping[str, Tensor], sparsity: float, pattern: Pattern, scope: Scope) -> dict[str, Tensor]:
     match pattern:
         case None:
             return prune_smallest(scores, sparsity, scope)
