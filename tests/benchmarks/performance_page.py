@@ -80,8 +80,11 @@ def section(found: Mapping[str, Any], reasons: Mapping[str, str]) -> list[str]:
             for measure in found["measures"]
         ],
     )
+    shared: dict[str, list[str]] = {}  # One reason may stand for several goals.
     for what in missed(found):
-        lines += ["", f"*{what}*: {reasons[what].strip()}"]
+        shared.setdefault(reasons[what].strip(), []).append(what)
+    for reason, whats in shared.items():
+        lines += ["", f"*{'; '.join(whats)}*: {reason}"]
     if found["table"]:
         lines += ["", *table(found["table"]["columns"], found["table"]["rows"])]
     return [*lines, "", "```bash", found["command"], "```", "", conditions(found), ""]
