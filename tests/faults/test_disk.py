@@ -14,7 +14,7 @@ from toolkit.recipe import load
 
 
 def leftovers(folder: Path) -> set[str]:
-    return {file.name for file in folder.rglob(".*")} - {".lock", ".owner"}
+    return {file.name for file in folder.rglob(".*")} - {".lock", ".owner", ".data.json"}
 
 
 # Each is enough for a little more of the run: not for the configuration, a checkpoint, the network, its predictions.

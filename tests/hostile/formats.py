@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from torchmetrics import MeanMetric
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from tests.hostile.mutations import Mutate, in_bytes, in_header, in_json, in_lines
+from toolkit.comparison.cells import read_cells, write_cells
+from toolkit.comparison.grid import Cell
 from toolkit.comparison.results import Failure, Outcome, Results
 from toolkit.data.glue import read_tsv
 from toolkit.data.tagging import read_conll, read_conllu
@@ -28,6 +30,7 @@ from toolkit.models.pretrained import load_tokenizer
 from toolkit.models.sparse_storage import SPARSE_FILE, read_sparse, write_sparse
 from toolkit.options.command_line import command_line, resolve
 from toolkit.probing.analysis import ClassNeurons, Cut, MinimalSet, RedundancyAnalysis, Windows
+from toolkit.runs.folder import DATA, check_data
 from toolkit.runs.training_stage import SealedCheckpoints
 from toolkit.statistics.features import Features
 from toolkit.statistics.profile import LayerProfile
@@ -184,11 +187,17 @@ def findings(folder: Path) -> list[Format]:
         scores={"norm": (0.5, 0.7)}, overlap_size=1, overlap=((1.0,),),
     ).write(analysis)  # fmt: skip
     text = (in_json, in_json, in_bytes)
+    cells = folder / "cells.json"
+    cell = Cell(method="m", task="sst2", seed=0, recipe="fine_tuning", config="{}", key="0123456789abcdef")
+    write_cells(cells, [cell, replace(cell, seed=1, dense=cell.key)])
+    check_data(folder, {"train": "a"})
     report = folder / "report.json"
     return [
         Format("report.json", report, lambda: Report.read(report).to_markdown(), text),
         Format("predictions", predictions, lambda: Judgement.read(predictions).scores(), (in_header, in_bytes)),
         Format("compare.json", compared / "compare.json", lambda: Results.read(compared), text),
+        Format("cells.json", cells, lambda: read_cells(cells), text),
+        Format("fingerprints of data", folder / DATA, lambda: check_data(folder, {"train": "a"}), text),
         Format("layers.json", layers, lambda: LayerProfile.read(layers), text),
         Format("analysis.json", analysis, lambda: RedundancyAnalysis.read(analysis), text),
     ]
@@ -201,7 +210,9 @@ def states(folder: Path) -> list[Format]:
     np.save(features / "states.npy", np.ones((4, 3, 2), dtype=np.float16))
     np.save(features / "labels.npy", np.arange(4))
     np.save(features / "sentences.npy", np.arange(4))
-    (features / "features.json").write_text('{"version": 1, "shape": [4, 3, 2], "dtype": "float16", "lost": 0}')
+    (features / "features.json").write_text(
+        '{"version": 1, "shape": [4, 3, 2], "dtype": "float16", "lost": 0, "seconds": 1.5}'
+    )
     metric = MeanMetric()
     metric.update(torch.ones(3))
     passed, key = folder / "pass.ckpt", {"data": "x"}

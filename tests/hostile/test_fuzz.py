@@ -16,7 +16,7 @@ def test_every_kind_of_file_survives(tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "own")
     tallies = fuzz(tmp_path, tmp_path / "own", seconds=4, seed=0)
     print(summary(tallies))
-    assert len(tallies) == 26
+    assert len(tallies) == 28
     assert all(tally.counts.total() for tally in tallies.values())
     assert not any(tally.failures for tally in tallies.values()), summary(tallies)
 

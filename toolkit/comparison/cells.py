@@ -9,6 +9,7 @@ The folder of a cell, named by its key::
 """
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -46,9 +47,15 @@ def read_cells(file: Path) -> list[Cell]:
         ValueError: If it is something else.
     """
     try:
-        return [Cell(**cell) for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]]
+        cells = [Cell(**cell) for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]]
+        for cell in cells:
+            texts = (cell.method, cell.task, cell.recipe, cell.config, "" if cell.dense is None else cell.dense)
+            # A key is the name of a folder, and leads nowhere else.
+            if {*map(type, texts)} != {str} or type(cell.seed) is not int or not re.fullmatch("[0-9a-f]{16}", cell.key):
+                raise ValueError(f"one of them is {cell!s:.80}")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{file} holds no cells of a comparison ({error}); run it again with resume=true.") from error
+    return cells
 
 
 class Store:

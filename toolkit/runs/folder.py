@@ -77,12 +77,16 @@ def check_data(output: Path, fingerprints: Mapping[str, str]) -> None:
 
     Raises:
         FileExistsError: If the run was begun with other data.
+        ValueError: If the note cannot be read.
     """
     file = output / DATA
     if not file.is_file():
         write_json(file, dict(fingerprints))
         return
-    stored = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        stored = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{file} does not say what the run's data were ({error}); delete it to go on.") from error
     if changed := [split for split, found in fingerprints.items() if stored.get(split) != found]:
         raise FileExistsError(
             f"{output} holds a run on other data ({', '.join(changed)} changed since); set data.root or TOOLKIT_DATA "

@@ -13,6 +13,7 @@ While it is being filled it lies beside its place, as ``.NAME.partial``.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -111,7 +112,7 @@ class Features:
             manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
             lost, seconds = manifest["lost"], float(manifest["seconds"])
             shapes = {labels.shape, sentences.shape, states.shape[:1]}
-            if states.ndim != 3 or len(shapes) > 1 or type(lost) is not int:
+            if states.ndim != 3 or len(shapes) > 1 or type(lost) is not int or not 0 <= seconds < math.inf:
                 raise ValueError("their shapes do not belong together")
         except Exception as error:  # NumPy parses a file's header as Python, with whatever errors that gives.
             raise ValueError(f"{folder} holds damaged features ({error}); delete it to extract them again.") from error
