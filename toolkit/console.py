@@ -5,8 +5,9 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        sys.unraisablehook = partial(_unless_half_built, sys.unraisablehook)
         if is_first_process():
             print("interrupted; the same command with resume=true continues", file=sys.stderr)
         raise SystemExit(130) from None
@@ -121,6 +123,12 @@ def user_errors() -> Iterator[None]:
         message = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _unless_half_built(otherwise: Callable[[Any], object], unraisable: Any) -> None:
+    """Say nothing of a profiler of Lightning that ends before it has begun: Ctrl-C fell into its constructor."""
+    if getattr(unraisable.object, "__qualname__", None) != "Profiler.__del__":
+        otherwise(unraisable)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
