@@ -83,8 +83,8 @@ def section(found: Mapping[str, Any], reasons: Mapping[str, str]) -> list[str]:
     shared: dict[str, list[str]] = {}  # One reason may stand for several goals.
     for what in missed(found):
         shared.setdefault(reasons[what].strip(), []).append(what)
-    for reason, whats in shared.items():
-        lines += ["", f"*{'; '.join(whats)}*: {reason}"]
+    for reason, measures in shared.items():
+        lines += ["", f"*{'; '.join(measures)}*: {reason}"]
     if found["table"]:
         lines += ["", *table(found["table"]["columns"], found["table"]["rows"])]
     return [*lines, "", "```bash", found["command"], "```", "", conditions(found), ""]
