@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from lightning import Trainer, seed_everything
 from torch import nn
+from transformers import XLNetConfig, XLNetModel
 
 from toolkit.data import TaskData
 from toolkit.modules.distillation import Distillation
@@ -91,6 +92,16 @@ def test_decay_spares_biases_and_normalisations() -> None:
     assert [weight.shape for weight in decayed["params"]] == [(5, 4), (2, 4)]
     assert [weight.shape for weight in spared["params"]] == [(4,), (4,), (2,)]
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+
+
+def test_decay_spares_biases_that_are_matrices() -> None:
+    config = XLNetConfig(vocab_size=8, d_model=8, n_layer=1, n_head=2, d_inner=8)
+    network = XLNetModel(config)
+    _, spared = decay_groups(network, 0.1)
+    assert {id(weight) for name, weight in network.named_parameters() if name.endswith("bias")} <= set(
+        map(id, spared["params"])
+    )
+    assert any(weight.ndim == 2 for weight in spared["params"])
 
 
 def test_loss_that_is_no_number_stops_with_step_and_batch(

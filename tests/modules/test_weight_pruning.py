@@ -398,6 +398,11 @@ def test_curvature_needs_an_optimizer_that_measures_it(
     data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
 ) -> None:
     module = build("gradual by curvature", data, tiny_network)
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    with pytest.raises(ValueError, match=r"SGD keeps none, or training ended before its first step; train for longer"):
+        module.scores(optimizer, curvature=True)
+    for weight in module.weights.values():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
     with pytest.raises(ValueError, match=r"SGD keeps none; choose model.metric=euclidean or model.score=magnitude"):
         module.scores(optimizer, curvature=True)

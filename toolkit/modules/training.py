@@ -38,9 +38,13 @@ class Training:
 
 
 def decay_groups(network: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
-    """Split the weights into those that decay and those that don't: biases and normalisations, all of one dimension."""
-    trained: list[Parameter] = [weight for weight in network.parameters() if weight.requires_grad]
-    return [
-        {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": weight_decay},
-        {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """Split the weights into those that decay and those that don't: biases and normalisations.
+
+    All of these have one dimension, but XLNet's biases of the queries, which have one row for each head.
+    """
+    decayed: list[Parameter] = []
+    spared: list[Parameter] = []
+    for name, weight in network.named_parameters():
+        if weight.requires_grad:
+            (spared if weight.ndim <= 1 or name.endswith("bias") else decayed).append(weight)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]

@@ -306,7 +306,7 @@ def second_moment(optimizer: Optimizer, weight: Parameter) -> Tensor:
     """Adam's running mean of squared gradients.
 
     Raises:
-        ValueError: If the optimizer keeps none.
+        ValueError: If the optimizer keeps none, or has none yet.
     """
     state = optimizer.state.get(weight, {})
     if not state and any(optimizer.state.values()):
@@ -316,8 +316,9 @@ def second_moment(optimizer: Optimizer, weight: Parameter) -> Tensor:
         )
     moment = state.get("exp_avg_sq")
     if moment is None:
+        untrained = "" if state else ", or training ended before its first step; train for longer, or"
         raise ValueError(
-            f"Curvature is read from Adam's second moment, but {type(optimizer).__name__} keeps none; "
-            "choose model.metric=euclidean or model.score=magnitude."
+            f"Curvature is read from Adam's second moment, but {type(optimizer).__name__} keeps none"
+            f"{untrained or ';'} choose model.metric=euclidean or model.score=magnitude."
         )
     return moment  # type: ignore[no-any-return]
