@@ -29,7 +29,8 @@ MARK = "TOOLKIT_TEST_OF_INTERRUPTS"
 def started(words: list[str], mark: str) -> Iterator["subprocess.Popen[str]"]:
     """Start a run whose processes, and theirs, carry a mark in their environment."""
     command = [sys.executable, "-m", "toolkit.run", *words]
-    environment = {**os.environ, MARK: mark}  # As many threads as the undisturbed run: sums of more are rounded otherwise.
+    # As many threads as the undisturbed run, whatever the number: with another one, sums are rounded otherwise.
+    environment = {**os.environ, MARK: mark}
     with subprocess.Popen(
         command,
         env=environment,
