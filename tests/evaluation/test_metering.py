@@ -1,5 +1,8 @@
 """What a training cost: counted over batches, processes and interruptions."""
 
+import warnings
+from typing import Any
+
 import pytest
 import torch
 from lightning import LightningModule, Trainer
@@ -40,10 +43,10 @@ class Module(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-def train(network: PreTrainedModel, meter: Meter, epochs: int = 1) -> None:
+def train(network: PreTrainedModel, meter: Meter, epochs: int = 1, precision: Any = "32-true") -> None:
     trainer = Trainer(
-        max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[meter],
-        enable_model_summary=False, accelerator="cpu",
+        max_epochs=epochs, precision=precision, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        callbacks=[meter], enable_model_summary=False, accelerator="cpu",
     )  # fmt: skip
     batches: DataLoader[dict[str, Tensor]] = DataLoader([{"input_ids": ids} for ids in BATCHES], batch_size=None)
     trainer.fit(Module(network), batches)
@@ -56,7 +59,7 @@ def test_examples_and_operations_are_counted(bert: PreTrainedModel) -> None:
     assert results["examples_seen"] == 2 * EXAMPLES
     assert results["training_macs"] == 2 * EXAMPLES * training_macs(bert, length=round(POSITIONS / EXAMPLES))
     weights = sum(weight.numel() * 4 for weight in bert.parameters())
-    assert weights < results["peak_memory"] <= peak_memory(torch.device("cpu"))
+    assert weights < int(results["peak_memory"]) <= peak_memory(torch.device("cpu"))
 
 
 def test_a_resumed_training_goes_on_counting(bert: PreTrainedModel) -> None:
@@ -65,6 +68,21 @@ def test_a_resumed_training_goes_on_counting(bert: PreTrainedModel) -> None:
     second.load_state_dict(first.state_dict())
     train(bert, second)
     assert second.results(bert)["examples_seen"] == 2 * EXAMPLES
+
+
+def test_a_training_that_goes_on_in_another_precision_says_so(bert: PreTrainedModel) -> None:
+    first, second, third = Meter(), Meter(), Meter()
+    train(bert, first)
+    second.load_state_dict(first.state_dict())
+    with pytest.warns(UserWarning, match="began in 32-true and goes on in bf16-mixed"):
+        train(bert, second, precision="bf16-mixed")
+    assert second.results(bert)["training_precision"] == "32-true, bf16-mixed"
+    assert first.results(bert)["training_precision"] == "32-true"
+    third.load_state_dict(first.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        train(bert, third)
+    assert third.results(bert)["training_precision"] == "32-true"
 
 
 def test_operations_are_those_of_the_network_that_was_trained(bert: PreTrainedModel) -> None:

@@ -1,4 +1,4 @@
-"""What a training cost: examples seen, multiply-accumulates, peak memory."""
+"""What a training cost: examples seen, multiply-accumulates, peak memory; and the precision it was done in."""
 
 import sys
 import time
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
@@ -20,11 +21,14 @@ class Meter(Callback):
     Attributes:
         examples: Sentences, or pairs, that were trained on; one that comes twice counts twice.
         positions: Positions of their batches, padding among them.
+        precisions: That the training was done in, as the trainer calls them: more than one if it was interrupted and
+            went on where the hardware computes otherwise.
     """
 
     def __init__(self) -> None:
         self.examples = 0
         self.positions = 0
+        self.precisions: list[str] = []
         self.seconds = 0.0  # of trainings that were interrupted
         self._started = time.perf_counter()
         self._macs: int | None = None  # of a step on one sentence of the mean length
@@ -32,6 +36,15 @@ class Meter(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the operations of a training that was interrupted after its last step: its end does not come again."""
         self.on_train_end(trainer, pl_module)
+        precision = str(trainer.precision)
+        if precision in self.precisions:
+            return
+        if self.precisions:
+            rank_zero_warn(
+                f"The training began in {self.precisions[-1]} and goes on in {precision}: it will not end with the "
+                "weights of one that was never interrupted."
+            )
+        self.precisions.append(precision)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the operations while the network still has the shape that it was trained in."""
@@ -49,32 +62,39 @@ class Meter(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training goes on from."""
-        return {"examples": self.examples, "positions": self.positions, "seconds": self.elapsed()}
+        return {
+            "examples": self.examples,
+            "positions": self.positions,
+            "precisions": self.precisions,
+            "seconds": self.elapsed(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         self.examples, self.positions = state_dict["examples"], state_dict["positions"]
+        self.precisions = list(state_dict.get("precisions", []))  # Earlier versions did not note them.
         self.seconds = state_dict["seconds"]
 
     def elapsed(self) -> float:
         """Seconds since this was made, and those of the trainings that it goes on from, up to their checkpoints."""
         return self.seconds + time.perf_counter() - self._started
 
-    def results(self, network: PreTrainedModel) -> dict[str, int]:
+    def results(self, network: PreTrainedModel) -> dict[str, int | str]:
         """What a report says of it.
 
         Args:
             network: What was trained, on its device, with the weights frozen that were.
 
         Returns:
-            ``examples_seen``; ``training_macs``, the multiply-accumulates of a forward and a backward pass over a
-            sentence of the mean length, padding included, times the examples (teachers are not counted); and
-            ``peak_memory`` of the process in bytes, on a GPU that of its tensors.
+            ``training_precision``; ``examples_seen``; ``training_macs``, the multiply-accumulates of a forward and a
+            backward pass over a sentence of the mean length, padding included, times the examples (teachers are not
+            counted); and ``peak_memory`` of the process in bytes, on a GPU that of its tensors.
         """
         if not self.examples:
             return {}
         macs = self._macs if self._macs is not None else costs.training_macs(network, length=self._length())
         return {
+            "training_precision": ", ".join(self.precisions),
             "examples_seen": self.examples,
             "training_macs": self.examples * macs,
             "peak_memory": peak_memory(network.device),

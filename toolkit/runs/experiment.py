@@ -136,7 +136,6 @@ class Experiment:
                 extras = {
                     "optimizer_steps": trainer.global_step,
                     "training_seconds": seconds,
-                    "training_precision": trainer.precision,
                     **meter.results(module.network),
                     **module.results(),
                 }
