@@ -53,7 +53,7 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     """Say of each kind of fault how often it was tried and survived; what was skipped was not tried."""
     tried: dict[str, list[bool]] = {}
     for outcome in ("passed", "failed"):
