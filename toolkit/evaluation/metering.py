@@ -34,7 +34,10 @@ class Meter(Callback):
         self._macs: int | None = None  # of a step on one sentence of the mean length
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the operations of a training that was interrupted after its last step: its end does not come again."""
+        """Note the precision, and count the operations of a training that was interrupted after its last step.
+
+        The end of such a training does not come again.
+        """
         self.on_train_end(trainer, pl_module)
         precision = str(trainer.precision)
         if precision in self.precisions:
