@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from packaging.version import Version
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -103,6 +104,8 @@ def test_sliced_network_computes_what_the_masked_one_computes(architecture: str,
 @pytest.mark.parametrize("form", FORMS)
 def test_other_forms_of_the_architectures(form: str, head: str, make_config: Make, tmp_path: Path) -> None:
     architecture, values = FORMS[form]
+    if form == "DeBERTa with its own head" and "MaskedLM" in head and Version(transformers.__version__) < Version("5.20"):
+        pytest.skip("transformers before 5.20 cannot load what it saves of this network: it ties a weight there is not")
     network = random_network(make_config(architecture, **values), head)
     assert_masked_is_sliced(network, narrowed(network))
     network.save_pretrained(tmp_path)
