@@ -20,10 +20,9 @@ class NeuronSelectionRecipe(CompressionRecipe):
     model: NeuronSelection
 
     def __post_init__(self) -> None:
-        if self.data.dev == "official" and not self.model.selection.faithful:
+        if self.data.dev_is_judged:
             raise ValueError(
-                "data.dev=official would select neurons on the very set that they are judged on; leave it out, or set "
-                "model.selection.faithful=true to do as the authors' code does."
+                "data.dev=official would select neurons on the very set that they are judged on; leave it out."
             )
 
     def run(self) -> Report:

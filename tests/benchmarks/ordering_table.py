@@ -2,11 +2,11 @@
 
     TOOLKIT_DATA=… NEUROX_PATH=… python tests/benchmarks/ordering_table.py runs/orderings [--tasks upos sst2]
 
-The features of pretrained MiniLM for at most 1,500 training sentences are extracted once for each task and seed, which
-draws the dev set. All orderings are made of the training rows alone: NeuroX's by its probe (10 epochs of Adam) and by
-class means, ours as the recipes do. The probes that judge them are the same: to convergence, with the penalty that is
-best on dev, judged on the official development or test set. What is complete is not run again. Writes
-``ordering_table.json``.
+The features of pretrained MiniLM for at most 1,500 training sentences are extracted once for each task and seed,
+which draws the dev set. All orderings are made of the training rows alone: NeuroX's by its probe (10 epochs of Adam)
+and by class means, ours as the recipes do, with the penalty of the probe on all neurons that is best on dev. The
+probes that judge them are the same: to convergence, with the penalty that is best on dev, judged on the official
+development or test set. What is complete is not run again. Writes ``ordering_table.json``.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from toolkit.data import TaskData
 from toolkit.models.encoder import load_network
 from toolkit.probing.linear import named_score, probe_score, search_penalty
 from toolkit.probing.registry import rank
+from toolkit.probing.stages import PENALTIES
 from toolkit.statistics.features import extract_features
 
 TASKS = ("upos", "chunking", "sst2")
 SHARES = (0.01, 0.02, 0.05, 0.1)
-PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
 NEUROX = ("NeuroX, probe's weights", "NeuroX, probeless")
 OURS = ("surgeon", "group_proximal", "correlation_analysis", "probeless")
 STRIDE = 1000

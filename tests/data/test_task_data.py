@@ -146,6 +146,9 @@ def test_official_dev_is_the_judged_set_and_leaves_all_of_train(make: Any) -> No
     data = make("sst2", dev="official")
     assert data.sentences("dev") == data.sentences("test")
     assert len(data.sentences("train")) == 40
+    assert data.dev_is_judged
+    assert not make("sst2").dev_is_judged
+    assert not make("ner", dev="official").dev_is_judged
     assert make("ner", dev="official").sentences("dev") == make("ner").sentences("dev") != make("ner").sentences("test")
 
 

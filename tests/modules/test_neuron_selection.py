@@ -1,6 +1,7 @@
 """Neuron selection: what is selected is what is deployed, and what rows are scored by."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from toolkit.probing.spans import SpanScore
 from toolkit.statistics.features import Features
 from toolkit.tasks import TASKS
 
-FAST = Selection(ranking="norm", delta=0.1, cluster_threshold=0.3)
+FAST = Selection(penalties=(1e-1, 1e-2), ranking="norm", delta=0.1, cluster_threshold=0.3)
 
 
 @pytest.fixture
@@ -182,6 +183,7 @@ def test_a_selection_is_decided_by_the_first_metric_of_its_task() -> None:
         ({"faithful": True, "ranking": "norm"}, "which selection.ranking cannot change"),
         ({"faithful": True, "delta": 0.1}, "which selection.delta cannot change"),
         ({"layer_delta": -0.1}, "selection.layer_delta"),
+        ({"layer_delta": 0.02}, r"between 0 and 0.015, half of selection.delta"),
         ({"cluster_threshold": 1.5}, "cluster_threshold"),
         ({"caution": -1.0}, "caution"),
         ({"penalties": ()}, "selection.penalties must be numbers"),
@@ -201,6 +203,11 @@ def test_a_regression_has_no_ranking_by_classes(tiny_network: Path) -> None:
     task = TaskData("synthetic_similarity", network=str(tiny_network), size=50).task
     with pytest.raises(ValueError, match=r"ranking=overlap needs classes; of a regression choose from surgeon"):
         NeuronSelection(task, str(tiny_network), selection=Selection(ranking="overlap"))
+
+
+def test_a_task_of_one_label_is_refused(data: TaskData, tiny_network: Path) -> None:
+    with pytest.raises(ValueError, match="has one label, 'positive': there is nothing to tell apart"):
+        NeuronSelection(replace(data.task, labels=("positive",)), str(tiny_network))
 
 
 def test_options_of_the_probes_reach_the_selection(

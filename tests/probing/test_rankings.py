@@ -186,6 +186,21 @@ def test_random_is_a_seeded_permutation() -> None:
     assert rank_random(20, 0).sort().values.tolist() == list(range(20))
 
 
+def test_overlap_shares_a_threshold_among_equal_values() -> None:
+    """A neuron that never changes detects nothing, in whatever order the rows stand."""
+    labels = torch.tensor([0] * 50 + [1] * 50)
+    good = labels.double()
+    good[[3, 60]] = good[[60, 3]]  # two rows of a hundred are detected wrongly
+    features = torch.stack([torch.zeros(100, dtype=torch.float64), good], 1)
+    shuffled = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    for order in (torch.arange(100), shuffled):
+        assert rank_by_overlap(features[order], labels[order], 2).tolist() == [1, 0]
+    # Two of three equal values have room: 4/3 of class 0's two rows are expected inside, 4/3 / (4 - 4/3) = 1/2.
+    for classes in ([0, 0, 1, 1], [0, 1, 0, 1], [1, 0, 0, 1]):
+        _, overlap = rankings._detection(torch.tensor([1.0, 1.0, 1.0, 0.0]), torch.tensor(classes), 2)
+        assert overlap == pytest.approx(0.5)
+
+
 def test_half_precision_and_order_of_rows_do_not_matter() -> None:
     features, labels = _rows()
     features = features.half()

@@ -57,3 +57,9 @@ def test_negative_class_ids_are_refused() -> None:
     with pytest.raises(ValueError, match="from -100 to 0"):
         check_rows(torch.zeros(2, 1), torch.tensor([0, -100]), 2)
     check_rows(torch.zeros(2, 1), torch.tensor([0.5, -100]), None)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_value_to_predict_that_is_no_number_is_refused(broken: float) -> None:
+    with pytest.raises(ValueError, match="1 of 2 targets are NaN or infinite"):
+        check_rows(torch.zeros(2, 1), torch.tensor([0.5, broken]), None)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from toolkit.probing import linear, registry, stages
+from toolkit.probing import elimination, group_proximal, linear, registry, solvers, stages, surgeon
 from toolkit.probing.clustering import cluster_neurons
 from toolkit.probing.layers import ArrayStates
 from toolkit.probing.linear import Probe, fit_probe, named_score
@@ -245,6 +245,42 @@ def test_every_probe_and_ranking_has_the_penalty_that_is_given(monkeypatch: pyte
     select(penalties=(0.02,), l1_share=0.25, cluster_threshold=0.3, ranking="norm")
     assert len(given) > 10
     assert set(given) == {(0.005, 0.015)}
+
+
+@pytest.mark.parametrize("name", registry.RANKINGS)
+def test_a_ranking_that_trains_probes_has_the_penalty_that_is_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+
+    class Loss(solvers.LinearLoss):
+        def __init__(self, inputs: Tensor, targets: Tensor, num_classes: int | None, l2: float) -> None:
+            given.append(l2)
+            super().__init__(inputs, targets, num_classes, l2)
+
+    for module in (linear, surgeon, elimination, group_proximal):
+        monkeypatch.setattr(module, "LinearLoss", Loss)
+    rank(name, TRAIN.matrix(), torch.as_tensor(TRAIN.labels), 3, l1=0.05, l2=0.15)
+    expected = {"surgeon": 0.2, "elimination": 0.2, "group_proximal": 0.2, "correlation_analysis": 0.15, "norm": 0.15}
+    assert {*given} == ({expected[name]} if name in expected else set())
+
+
+def test_fewer_rows_than_neurons_are_ranked_by_a_penalty_that_suits_them() -> None:
+    """Of 100 rows and 200 neurons, three of them with a signal, a small penalty ranks noise."""
+    rng = np.random.default_rng(3)
+    features, labels = torch.from_numpy(rng.normal(size=(100, 200))), torch.from_numpy(rng.integers(2, size=100))
+    features[:, [7, 70, 170]] += 1.2 * (2.0 * labels[:, None] - 1)
+    for name in ("surgeon", "elimination", "group_proximal"):
+        found = [rank(name, features, labels, 2, l2=l2)[:3].tolist() for l2 in (1e-4, 0.3)]
+        hits = [len({*first} & {7, 70, 170}) for first in found]
+        assert hits[1] >= max(2, hits[0]), (name, found)
+
+
+def test_layers_leave_the_neurons_something_to_lose() -> None:
+    with pytest.raises(ValueError, match=r"layer_delta is 0.2; expected 0 to 0.015, half of delta"):
+        select(layer_delta=0.2)
+    found = select(delta=0.3)
+    assert found.stages[1].loss < 0.1  # a third
+    assert found.met
+    assert found.penalty in stages.PENALTIES
 
 
 def test_one_layer_is_enough_of_one() -> None:

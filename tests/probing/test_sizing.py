@@ -1,6 +1,7 @@
 """The search for the smallest number against its definition, scikit-learn's isotonic regression and closed forms."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -107,3 +108,8 @@ def test_nothing_to_choose_from_is_an_error() -> None:
         smallest_enough(lambda k: (1.0, 0.0), 0, 0.5, 1.0)
     with pytest.raises(ValueError, match="caution -1"):
         smallest_enough(lambda k: (1.0, 0.0), 5, 0.5, -1)
+
+
+def test_a_score_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="the score of 3 neurons is NaN"):
+        smallest_enough(lambda k: (math.nan if k > 2 else 0.1, 0.01), 50, 0.9, 1.0)

@@ -59,7 +59,7 @@ def test_a_span_ends_with_its_sentence() -> None:
 
 def test_a_selection_is_decided_by_spans() -> None:
     train, dev, test = (states(seed) for seed in range(3))
-    options: dict[str, Any] = {"num_classes": 5, "penalties": (1e-2,), "delta": 0.3, "layer_delta": 0.3}
+    options: dict[str, Any] = {"num_classes": 5, "penalties": (1e-2,), "delta": 0.3, "layer_delta": 0.15}
     selected = select_neurons(train, dev, test, ranking="norm", score=SpanScore(LABELS), **options)
     assert 1 in selected.neurons.tolist()
     outputs = selected.probe.logits(torch.from_numpy(dev.states.reshape(400, -1))[:, selected.neurons])

@@ -27,7 +27,11 @@ from toolkit.tasks import find_task
         (["recipe=magnitude_pruning", "reference=nowhere"], "reference=nowhere"),
         (["recipe=fine_tuning", "model.distillation.teacher=nowhere/at/all"], "nowhere/at/all"),
         (["recipe=fine_tuning", "trainer.enable_checkpointing=false"], "ModelCheckpoint"),
-        (["recipe=neuron_selection", "data.dev=official"], "the very set that they are judged on"),
+        (["recipe=neuron_selection", "data.task=sst2", "data.dev=official"], "the very set that they are judged on"),
+        (
+            ["recipe=neuron_selection", "data.task=sst2", "data.dev=official", "model.selection.faithful=true"],
+            "leave it out",
+        ),
         (["recipe=neuron_selection", "model.selection.delta=2"], "selection.delta"),
         (["recipe=layer_dropping", "model.keep=9"], "model.keep is 9"),
         (["verbose"], "'verbose' is no option"),

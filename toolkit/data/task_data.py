@@ -143,6 +143,16 @@ class TaskData(LightningDataModule):
         """The sets that results are judged on: ``("test",)``, or ``("test", "test_mismatched")``."""
         return self._unresolved.judged
 
+    @property
+    def dev_is_judged(self) -> bool:
+        """Whether decisions on dev are made on the very set that results are judged on."""
+        return self.dev == "official" and not self._has_dev
+
+    @property
+    def _has_dev(self) -> bool:
+        task = self._unresolved  # The labels of the other one may have to be read.
+        return "dev" in (task.files or (task.hub.splits if task.hub else {}))
+
     def sentences(self, split: str) -> list[dict[str, Any]]:
         """Rows of a split: ``sentence`` (pairs: ``sentence1``, ``sentence2``) and ``label``, or ``words`` and ``tags``.
 
@@ -151,12 +161,11 @@ class TaskData(LightningDataModule):
         """
         if split not in ("train", "dev", *self.splits):
             raise ValueError(f"no split {split!r}; there are: {', '.join(('train', 'dev', *self.splits))}")
-        own_dev = "dev" in (self.task.files or (self.task.hub.splits if self.task.hub else {}))
-        if split == "dev" and not own_dev and self.dev == "official":
+        if split == "dev" and self.dev_is_judged:
             split = "test"
-        if split == "train" or (split == "dev" and not own_dev):
+        if split == "train" or (split == "dev" and not self._has_dev):
             rows = self._read("train")
-            if not own_dev and self.dev == "split":
+            if not self._has_dev and self.dev == "split":
                 kept = hold_out(strata(rows, self.task), self.dev_fraction, self.split_seed)
                 rows = [rows[number] for number in kept[split == "dev"]]
         else:

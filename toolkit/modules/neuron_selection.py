@@ -54,7 +54,8 @@ class Selection:
             class means (probeless), Gaussian classes, mutual information, average precision or overlap of single
             neurons, or chance.
         delta: Part of the oracle's dev score that may be lost in all.
-        layer_delta: Part of it that may be lost by leaving out upper layers.
+        layer_delta: Part of it that may be lost by leaving out upper layers, at most half of ``delta``; null takes a
+            third of ``delta`` (with ``faithful``: 0.01).
         cluster_threshold: Distance 1 - |r| below which neurons count as one cluster, of which one is kept; null leaves
             clusters out, as the surgeon and elimination see redundancy themselves.
         representative: The neuron of a cluster that stands for it: its medoid, or one that is drawn.
@@ -63,13 +64,14 @@ class Selection:
             and clusters have the oracle's.
         l1_share: Part of these probes' penalty that is on the absolute weights (elastic net), which makes many of them
             zero and takes longer; the rest is on their squares. Of the rankings it reaches ``norm`` and
-            ``correlation_analysis``, which read a probe's weights.
+            ``correlation_analysis``, which read a probe's weights; those that train probes of their own have the whole
+            penalty on the squares.
         faithful: Do as the authors' code does, with its losses per step, and its probes.
     """
 
     ranking: RankingName = "surgeon"
     delta: float = 0.03
-    layer_delta: float = 0.01
+    layer_delta: float | None = None
     cluster_threshold: float | None = None
     representative: Representative = "medoid"
     caution: float = 1.0
@@ -78,9 +80,14 @@ class Selection:
     faithful: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("delta", "layer_delta"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"selection.{name} is a part of the score, in [0, 1), but got {getattr(self, name)}.")
+        if not 0 <= self.delta < 1:
+            raise ValueError(f"selection.delta is a part of the score, in [0, 1), but got {self.delta}.")
+        most = 1.0 if self.faithful else self.delta / 2
+        if self.layer_delta is not None and not 0 <= self.layer_delta <= most:
+            raise ValueError(
+                f"selection.layer_delta must lie between 0 and {most:g}, half of selection.delta, as the neurons may "
+                f"lose something, too; but got {self.layer_delta}. Leave it out for a third."
+            )
         if self.cluster_threshold is not None and not 0 <= self.cluster_threshold <= 1:
             raise ValueError(f"selection.cluster_threshold must lie in [0, 1], but got {self.cluster_threshold}.")
         if self.caution < 0:
@@ -133,6 +140,8 @@ class NeuronSelection(FineTuning):
                 f"model.selection.ranking={selection.ranking} needs classes; of a regression choose from "
                 f"{', '.join(possible_rankings(None))}."
             )
+        if task.kind != "regression" and len(task.labels) < 2:
+            raise ValueError(f"Task {task.name!r} has one label, {task.labels[0]!r}: there is nothing to tell apart.")
         super().__init__(task, network, training)
         encoder: Any = self.network.base_model
         if not encoder.config.num_hidden_layers:
@@ -278,6 +287,8 @@ def summary(
             "metric": metric,
             "oracle_scores": oracle,
             "guessing": selected.guessing,
+            "penalty": selected.penalty,
+            "met": selected.met,
             "constant": selected.constant,
             "stages": [
                 {

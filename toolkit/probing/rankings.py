@@ -146,7 +146,8 @@ def rank_by_overlap(features: Tensor, targets: Tensor, num_classes: int) -> Tens
     """Best intersection over union between the rows of any one class and the neuron's equally many largest values.
 
     The smallest values count as well as the largest. The threshold is the class's share of the rows: without it the
-    measure prefers neurons that fire as often as the class, whatever they mean (Mu & Andreas 2020).
+    measure prefers neurons that fire as often as the class, whatever they mean (Mu & Andreas 2020). Of equal values at
+    the threshold the expected overlap of a random choice among them counts, whatever the order of the rows.
 
     Args:
         features: (R, F).
@@ -216,7 +217,11 @@ def _detection(column: Tensor, targets: Tensor, num_classes: int) -> tuple[Tenso
         above = above.masked_fill((counts == 0) | (counts == num_rows), 0.0)
         precision = torch.maximum(precision, above.amax())
         both = torch.zeros(num_classes, dtype=torch.float64)
-        inside = torch.arange(num_rows) < counts[labels]
-        both.index_add_(0, labels, inside.double())
+        # Of equal values at the threshold as many count as there is room for, shared by all of them.
+        starts = ends - torch.bincount(group, minlength=len(ends)) + 1
+        threshold = group[counts[labels] - 1]
+        room = (counts[labels] - starts[threshold]) / (ends - starts + 1)[threshold]
+        inside = (group < threshold) + (group == threshold) * room.double()
+        both.index_add_(0, labels, inside)
         overlap = torch.maximum(overlap, (both / (2 * counts - both).clamp_min(1)).amax())
     return precision, overlap

@@ -102,7 +102,7 @@ def analyse_states(
 ) -> RedundancyAnalysis:
     """Analyse the redundancy among the neurons of a network.
 
-    The L2 penalty of a probe is the one of six that is best on dev; probes on layers have the oracle's.
+    The L2 penalty of a probe is the one of `PENALTIES` that is best on dev; probes on layers have the oracle's.
 
     Args:
         train: Labelled hidden states that probes, clusters and rankings are made of.

@@ -39,14 +39,18 @@ RANKINGS: tuple[str, ...] = get_args(RankingName)
 OF_CLASSES = ("average_precision", "overlap")
 """Those that a regression has not."""
 
+_LEAST = 1e-4  # Penalty of probes on nearly equal neurons, which without one would have no single minimum.
+
 _BY_WEIGHT: Mapping[str, Callable[[Tensor], Tensor]] = {
     "correlation_analysis": rank_by_correlation_analysis,
     "norm": rank_by_norm,
 }
+_BY_PROBES: Mapping[str, Callable[..., Tensor]] = {
+    "surgeon": rank_by_surgeon,
+    "elimination": rank_by_elimination,
+    "group_proximal": rank_by_group_proximal,
+}
 _BY_FEATURES: Mapping[str, Callable[[Tensor, Tensor, int | None], Tensor]] = {
-    "surgeon": lambda features, targets, classes: rank_by_surgeon(features, targets, num_classes=classes),
-    "elimination": lambda features, targets, classes: rank_by_elimination(features, targets, num_classes=classes),
-    "group_proximal": lambda features, targets, classes: rank_by_group_proximal(features, targets, num_classes=classes),
     "probeless": rank_probeless,
     "gaussian": rank_gaussian,
     "mutual_information": rank_by_mutual_information,
@@ -69,7 +73,7 @@ def possible_rankings(num_classes: int | None) -> tuple[str, ...]:
 def rank(
     name: str, features: Tensor, targets: Tensor, num_classes: int | None, *, l2: float, l1: float = 0.0, seed: int = 0
 ) -> Tensor:
-    """Order neurons by a ranking.
+    r"""Order neurons by a ranking.
 
     Args:
         name: Of the ranking.
@@ -77,7 +81,9 @@ def rank(
         targets: ``(R,)``, classes or values.
         num_classes: Number of classes; None for a regression.
         l2: Of the probe that ``correlation_analysis`` and ``norm`` read (see `fit_probe`).
-        l1: The same.
+        l1: The same. ``surgeon``, ``elimination`` and ``group_proximal`` train probes of their own with
+            :math:`\max(\lambda_1 + \lambda_2, 10^{-4})` on the squares. A penalty that suits the rows matters: with
+            fewer rows than neurons a small one ranks noise.
         seed: Of ``random``.
 
     Returns:
@@ -97,6 +103,8 @@ def rank(
     if name in _BY_WEIGHT:
         probe = fit_probe(features, targets, num_classes=num_classes, l1=l1, l2=l2)
         return _BY_WEIGHT[name](probe.standardized_weight)
+    if name in _BY_PROBES:
+        return _BY_PROBES[name](features, targets, num_classes=num_classes, l2=max(l1 + l2, _LEAST))
     if name == "random":
         return rank_random(features.shape[1], seed)
     return _BY_FEATURES[name](features, targets, num_classes)

@@ -17,7 +17,8 @@ def check_rows(features: Tensor, targets: Tensor, num_classes: int | None) -> No
         num_classes: C, or None for regression.
 
     Raises:
-        ValueError: If shapes do not fit, targets are no class ids below C, or features are not finite.
+        ValueError: If shapes do not fit, targets are no class ids below C or no finite values, or features are not
+            finite.
     """
     if features.ndim != 2 or targets.shape != features.shape[:1] or 0 in features.shape:
         raise ValueError(
@@ -30,6 +31,10 @@ def check_rows(features: Tensor, targets: Tensor, num_classes: int | None) -> No
             raise ValueError(
                 f"class ids run from {int(targets.min())} to {int(targets.max())}, but there are {num_classes} classes"
             )
+    elif not bool(targets.isfinite().all()):
+        raise ValueError(
+            f"{int((~targets.isfinite()).sum())} of {len(targets)} targets are NaN or infinite; leave such rows out"
+        )
     # NaN and infinity reach the extremes; a mask of all values would take ten times as long.
     if features.is_floating_point() and not all(extreme.isfinite() for extreme in features.aminmax()):
         raise ValueError("features hold NaN or infinity; extract them in float32")

@@ -8,8 +8,9 @@ The procedure of Dalvi et al. 2020 (https://arxiv.org/abs/2004.04010, section 7)
 4. *neurons*: the first k of a ranking of these, with the smallest k that is enough.
 
 In the paper every step may lose a part of what the step before it has left. Here the whole may lose a part
-:math:`\delta` of the oracle: k is the smallest number that keeps :math:`s - \delta|s|`, and clusters that lose more
-are not used. Probes are trained on train, decisions are made on dev; test scores are reported and decide nothing.
+:math:`\delta` of the oracle: k is the smallest number that keeps :math:`s - \delta|s|`, the layers may
+lose a third of that, and clusters that lose more than half are not used. Probes are trained on train, decisions are
+made on dev; test scores are reported and decide nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ PAPER_SHARES = (
 
 _PAPER_PROBE = {"solver": "adam", "l1": 1e-5, "l2": 1e-5, "norm": "frobenius", "standardize": False, "shuffle": False}
 _CERTAIN = 4  # Standard errors that the oracle should be better than guessing by: the gain is known to a quarter then.
-_PAPER_LOSS = 0.01  # part of the clusters' score that the last step may lose
+_PAPER_LOSS = 0.01  # part of the score before it that a step may lose
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,6 +56,8 @@ class SelectedNeurons:
         path: Dev score for each number of neurons that was tried.
         guessing: Dev score of the same guess for every row. Where the oracle's is hardly better, what is kept of it
             says nothing.
+        penalty: Of the oracle.
+        met: Whether the neurons keep on dev what they should.
     """
 
     neurons: Tensor
@@ -65,6 +68,8 @@ class SelectedNeurons:
     constant: int = 0
     path: dict[int, float] = field(default_factory=dict)
     guessing: float = 0.0
+    penalty: float = 0.0
+    met: bool = True
 
     @property
     def share(self) -> float:
@@ -92,7 +97,7 @@ def select_neurons(
     score: Score | SpanScore,
     ranking: str | Ranking = "surgeon",
     delta: float = 0.03,
-    layer_delta: float = 0.01,
+    layer_delta: float | None = None,
     cluster_threshold: float | None = None,
     representative: Representative = "medoid",
     caution: float = 1.0,
@@ -119,7 +124,8 @@ def select_neurons(
             :func:`toolkit.probing.linear.named_score`; or a :class:`toolkit.probing.spans.SpanScore`.
         ranking: A name of :data:`toolkit.probing.registry.RANKINGS`, or a function of features and targets.
         delta: Part of the oracle's score that may be lost in all, in [0, 1).
-        layer_delta: Part of it that may be lost by leaving out upper layers, in [0, 1).
+        layer_delta: Part of it that may be lost by leaving out upper layers, from 0 to half of ``delta``: the other
+            half is the most that is asked for as a margin. None takes a third of ``delta``.
         cluster_threshold: Of :func:`toolkit.probing.clustering.cluster_neurons`; None leaves clusters out, as
             rankings that see redundancy themselves (``surgeon``, ``elimination``) do better with all neurons.
         representative: The neuron of a cluster that stands for it: its medoid, or one that is drawn.
@@ -133,7 +139,7 @@ def select_neurons(
             penalties, a random neuron of each cluster (threshold 0.3, if none is given), linguistic correlation
             analysis, and the first k of `PAPER_SHARES` that loses less than 1 % of the *clusters'* score. Of the
             options above, ``ranking``, ``delta``, ``caution``, ``penalties`` and ``l1_share`` have no
-            effect then.
+            effect then, and ``layer_delta`` is 0.01 by default.
         progress: Is told each stage, and each number of neurons that is tried, when it is done.
 
     Returns:
@@ -143,6 +149,10 @@ def select_neurons(
         ValueError: If splits do not fit each other, an option is out of range, or all neurons are constant.
     """
     lowest_score(0.0, delta)  # refuses a part that is none, before any work is done
+    if layer_delta is None:
+        layer_delta = _PAPER_LOSS if faithful else delta / 3
+    elif not faithful and not 0 <= layer_delta <= delta / 2:
+        raise ValueError(f"layer_delta is {layer_delta}; expected 0 to {delta / 2:g}, half of delta.")
     possible = possible_rankings(num_classes)
     if caution < 0 or (isinstance(ranking, str) and ranking not in possible):
         raise ValueError(
@@ -162,6 +172,8 @@ def select_neurons(
             f"of this {guess:.4f} is guessing: what is left, {oracle.dev - guess:.4f} ± {error:.4f}, is too uncertain "
             "for a part of it to mean much; train the network longer, or give more sentences"
         )
+    if not faithful and probing.penalty in (max(penalties), min(penalties)) and len(set(penalties)) > 1:
+        progress(f"the oracle's penalty {probing.penalty:g} is at the end of those that it chooses from; give more")
     stages = [oracle, probing.lowest_layers(oracle, layer_delta)]
     progress(str(stages[-1]))
     bar = lowest_score(oracle.dev, delta)
@@ -176,7 +188,7 @@ def select_neurons(
         if not len(clusters.representatives):
             raise ValueError(f"all {constant} neurons of layers {stages[-1].layers} are constant; check the features.")
         stage = probing.stage("clusters", candidates[clusters.representatives])
-        stages.append(replace(stage, used=faithful or stage.dev > bar))
+        stages.append(replace(stage, used=faithful or stage.dev > ceiling))
         progress(str(stages[-1]))
         if stages[-1].used:
             candidates = probing.neurons
@@ -202,6 +214,9 @@ def select_neurons(
         number, path = smallest_enough(measure, len(order), bar, caution, ceiling)
     stages.append(probing.stage("neurons", order[:number]))
     progress(str(stages[-1]))
+    met = faithful or stages[-1].dev >= bar
+    if not met:
+        progress(f"on dev {bar:.4f} was wanted, and these neurons have less; raise delta, or give more sentences")
     return SelectedNeurons(
         neurons=probing.neurons,
         probe=probing.probe,
@@ -211,6 +226,8 @@ def select_neurons(
         constant=constant,
         path=path,
         guessing=guess,
+        penalty=probing.penalty,
+        met=met,
     )
 
 

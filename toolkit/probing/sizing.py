@@ -5,6 +5,7 @@ tried the luckiest is the smallest. Against the one, scores must be above the ba
 against the other, they are first made to rise with k: a set that beats larger ones by chance shares its luck.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -91,7 +92,7 @@ def smallest_enough(
         k, and the scores as measured for every number that was tried, ascending.
 
     Raises:
-        ValueError: If there is no k, or ``caution`` is negative.
+        ValueError: If there is no k, ``caution`` is negative, or a score is NaN.
     """
     if largest < 1 or caution < 0:
         raise ValueError(f"largest is {largest} and caution {caution}; expected at least 1, and not a negative number.")
@@ -99,7 +100,7 @@ def smallest_enough(
     number, streak = 0, 0
     while number < largest and streak < 2:
         number = min(max(number + 1, int(number * _RATIO)), largest)
-        score, error = measured[number] = measure(number)
+        score, error = measured[number] = _defined(measure, number)
         streak = streak + 1 if score > min(bar + caution * error, ceiling) else 0
     while True:
         sizes = sorted(measured)
@@ -113,4 +114,11 @@ def smallest_enough(
         if chosen - below <= max(1, _RESOLUTION * chosen):
             return chosen, {size: measured[size][0] for size in sizes}
         middle = min(max(round((below * chosen) ** 0.5), below + 1), chosen - 1)
-        measured[middle] = measure(middle)
+        measured[middle] = _defined(measure, middle)
+
+
+def _defined(measure: Callable[[int], tuple[float, float]], number: int) -> tuple[float, float]:
+    score, error = measure(number)
+    if math.isnan(score):
+        raise ValueError(f"the score of {number} neurons is NaN; decide by a metric that is defined on dev")
+    return score, error

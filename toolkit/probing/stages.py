@@ -12,7 +12,7 @@ from toolkit.probing.linear import Probe, Score, elastic_net, fit_probe, search_
 from toolkit.probing.sizing import leave_out, standard_error
 from toolkit.probing.spans import SpanScore
 
-PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
+PENALTIES = (1.0, 3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
 """Penalties that probes choose from."""
 
 _SEARCH_TOLERANCE = 3e-3  # of the probes that penalties are compared by; the best one is then trained to the end
