@@ -89,7 +89,7 @@ def test_masked_fraction(make: Any) -> None:
 
 def test_words_are_masked_as_a_whole(tiny_network: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_network)
-    data = encode_lines(["walking xyzzy cat", "the quixotic dogs walking in a city"] * 40, tokenizer, 64, offsets=True)
+    data = encode_lines(["walking xyzzy cat", "the quixotic dogs walking in a city"] * 40, tokenizer, 64, words=True)
     batch = Mask(tokenizer, 0.4, whole_word=True, seed=0)(data[:])
     masked = batch["labels"] != -100
     assert masked.any()

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from toolkit.data.batching import BatchLoader, evaluation_loader, training_loader
 from toolkit.data.cache import cached, default_folder, digest
-from toolkit.data.masking import Mask
+from toolkit.data.masking import Mask, number_words
 from toolkit.data.splitting import hold_out
 from toolkit.data.text_sources import TextSet, file_texts, hub_texts, task_texts
 from toolkit.data.tokenization import build, check_length, fingerprint
@@ -23,7 +23,7 @@ from toolkit.tasks import Task, find_task
 # Each masked token is tagged by a token of the vocabulary; the data is its own, so there are no files.
 MASKED_LM = Task(name="masked_lm", kind="tagging", format="synthetic", texts=("words",), metrics=("accuracy",))
 
-_FORMAT_VERSION = 1  # of a cached entry; raise it when `encode_lines` changes what it makes
+_FORMAT_VERSION = 2  # of a cached entry; raise it when `encode_lines` changes what it makes
 _CHUNK = 1000
 
 
@@ -48,7 +48,8 @@ class Text(LightningDataModule):
         max_length: Longest row in tokens.
         mask_fraction: Part of the tokens that is to be predicted. Of these 80 % are replaced by the mask, 10 % by a
             random token, and 10 % stay.
-        whole_word: Mask all sub-words of a word together; then all of them are replaced by the mask.
+        whole_word: Mask all sub-words of a word together; then all of them are replaced by the mask. Words are those of
+            the network's tokenizer.
         dev_fraction: Part of the rows that is held out as dev.
         seed: Seed of the split and of the masks.
         cache: Folder for the tokenised data; without it the folder that TOOLKIT_CACHE names, then the platform's.
@@ -181,11 +182,11 @@ class Text(LightningDataModule):
         return evaluation_loader(self.split(split), collate, self.eval_batch_size, self.num_workers)
 
     def _encode(self, texts: list[str]) -> datasets.Dataset:
-        return encode_lines(texts, self.tokenizer, self.max_length, offsets=self.whole_word)
+        return encode_lines(texts, self.tokenizer, self.max_length, words=self.whole_word)
 
 
 def encode_lines(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, *, offsets: bool = False
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, *, words: bool = False
 ) -> datasets.Dataset:
     """Tokenise texts into rows of at most ``max_length`` tokens; a longer text continues in further rows.
 
@@ -193,24 +194,30 @@ def encode_lines(
         texts: The texts.
         tokenizer: A fast tokenizer.
         max_length: Longest row in tokens, special tokens included.
-        offsets: Whether to keep where each token stands in its text, from which words are told.
+        words: Whether to say which tokens are of one word.
 
     Returns:
         Columns ``input_ids``, ``attention_mask``, ``special_tokens_mask``, ``index`` and, if the tokenizer makes them,
-        ``token_type_ids``; with ``offsets`` also ``offset_mapping``.
+        ``token_type_ids``; with ``words`` also ``words`` (`number_words`).
     """
     columns: dict[str, list[Any]] = {}
     for start in range(0, len(texts), _CHUNK):
+        chunk = list(texts[start : start + _CHUNK])
         encoding = tokenizer(
-            list(texts[start : start + _CHUNK]),
+            chunk,
             truncation=True,
             max_length=max_length,
             return_overflowing_tokens=True,
             return_special_tokens_mask=True,
-            return_offsets_mapping=offsets,
+            return_offsets_mapping=words,
         )
+        of_text = encoding.pop("overflow_to_sample_mapping")
+        if words:
+            encoding["words"] = [
+                number_words(encoding.word_ids(row), offsets, chunk[text])
+                for row, (offsets, text) in enumerate(zip(encoding.pop("offset_mapping"), of_text, strict=True))
+            ]
         for name, values in encoding.items():
-            if name != "overflow_to_sample_mapping":
-                columns.setdefault(name, []).extend(values)
+            columns.setdefault(name, []).extend(values)
     columns["index"] = list(range(len(columns["input_ids"])))
     return build(columns)
