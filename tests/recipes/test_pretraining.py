@@ -186,6 +186,15 @@ def test_transfer_of_structured_zeros(pattern: str, text: dict[str, Any], small:
         ({"universal": "nowhere"}, "universal=nowhere is no folder of a network"),
         ({"universal": "half", "model.sparsity": 0.5, "baseline": "nowhere"}, "recipe=magnitude_pretraining"),
         ({"universal": "half"}, "has 0.5000 of the targets at zero, but model.sparsity is 0.8; set model.sparsity=0.5"),
+        (
+            {"universal": "half", "model.sparsity": None, "model.pattern": "2:4"},
+            "The zeros of universal=half do not lie in the pattern model.pattern=2:4: 0.2500 of the targets",
+        ),
+        (
+            {"universal": "half", "model.sparsity": 0.5, "model.pattern": "32x1"},
+            "Set model.pattern to that of the folder, or prune it anew with recipe=proximal_pretraining "
+            "model.pattern=32x1",
+        ),
         ({"universal": "half", "model.sparsity": None, "model.penalty": 0.1}, "Patterns are compared at one sparsity"),
     ],
 )

@@ -67,9 +67,8 @@ class Mask:
 def number_words(words: Sequence[int | None], offsets: Sequence[Sequence[int]], text: str) -> list[int]:
     """Number the words of a row, so that the tokens of a word have one number, and its neighbours others.
 
-    A word begins where the tokenizer says so, and behind white space, at which some tokenizers do not split. They differ
-    in what a word is: to WordPiece and to byte-level ones punctuation is a word of its own, to those of SentencePiece
-    it belongs to the word that it stands at.
+    A word begins where the tokenizer says so, and behind white space, at which some tokenizers do not split. To those
+    of WordPiece and of bytes punctuation is a word of its own, to those of SentencePiece a part of the word beside it.
 
     Args:
         words: Of each of the T tokens the number of its word by the tokenizer, or none: ``encoding.word_ids()``.
