@@ -97,9 +97,9 @@ def test_second_door_runs_the_same(text: dict[str, Any]) -> None:
 
 def test_text_comes_from_anywhere(text: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
-    (tmp_path / "file.txt").write_text("the film is good\n" * 30)
+    (tmp_path / "file.txt").write_text("".join(f"the film is good {row}\n" for row in range(30)))
     (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "train.jsonl").write_text('{"body": "a dull book"}\n' * 30)
+    (tmp_path / "set" / "train.jsonl").write_text("".join(f'{{"body": "a dull book {row}"}}\n' for row in range(30)))
     sources = {
         "data.sentences_of": None,
         "data.files": [str(tmp_path / "file.txt")],
