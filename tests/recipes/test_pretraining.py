@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import toolkit
 from toolkit import cli, run
@@ -138,6 +138,41 @@ def test_reference_teaches(text: dict[str, Any]) -> None:
     recipe.run()
     assert isinstance(recipe.model, ProximalPretraining)
     assert recipe.model.distillation.teacher == str(Path("run/reference"))
+
+
+def headless(tiny_network: Path) -> str:
+    """Store the encoder alone, as networks for sentences come."""
+    AutoModel.from_pretrained(tiny_network).save_pretrained("headless")
+    AutoTokenizer.from_pretrained(tiny_network).save_pretrained("headless")
+    return "headless"
+
+
+def test_a_fresh_head_does_not_teach(
+    text: dict[str, Any], tiny_network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"model.network": headless(tiny_network), "model.distillation.teacher": "reference"}
+    with pytest.raises(SystemExit):
+        run.main(["recipe=proximal_pretraining", *as_options(text | own)])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "headless has no masked language model head, only one of random numbers (cls.predictions.bias" in said
+    assert "Or set dense=true" in said
+    assert not Path("run").exists()
+    recipe = load("proximal_pretraining", **text | own | {"dense": True})
+    recipe.run()
+    assert recipe.model.distillation.teacher == str(Path("run/dense"))
+
+
+def test_another_network_without_a_head_does_not_teach(
+    text: dict[str, Any], tiny_network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run.main(
+            [
+                "recipe=proximal_pretraining",
+                *as_options(text | {"model.distillation.teacher": headless(tiny_network)}),
+            ]
+        )
+    assert "Give a network that was trained on masked tokens" in " ".join(capsys.readouterr().err.split())
 
 
 def test_patterns_are_compared_at_one_sparsity_and_budget(
