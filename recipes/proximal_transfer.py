@@ -14,7 +14,7 @@ from toolkit.modules.held_zeros import HeldZeros
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.proximal_pruning import ProximalPruning
 from toolkit.pruning import masks
-from toolkit.pruning.patterns import Blocks, Grouped, Pattern, prune_pattern
+from toolkit.pruning.patterns import Blocks, Grouped, Pattern, check_pattern, prune_pattern, share_beside_pattern
 from toolkit.recipe import CompressionRecipe
 from toolkit.runs.experiment import Experiment
 
@@ -45,8 +45,8 @@ class ProximalTransferRecipe(CompressionRecipe):
         Raises:
             FileExistsError: If it holds something else.
             FileNotFoundError: If ``universal``, ``baseline`` or ``reference`` is no folder of a network.
-            ValueError: If the sparsity of a universal network is not the wanted one, none is wanted, or it has another
-                tokenizer.
+            ValueError: If the sparsity or the pattern of a universal network is not the wanted one, no sparsity is
+                wanted, or it has another tokenizer.
         """
         if self.model.sparsity is None:
             raise ValueError("Patterns are compared at one sparsity; set model.sparsity, and model.penalty=null.")
@@ -71,7 +71,7 @@ class ProximalTransferRecipe(CompressionRecipe):
 
         Raises:
             FileNotFoundError: If it is no folder of a network.
-            ValueError: If its sparsity is not the wanted one, or it has another tokenizer.
+            ValueError: If its sparsity or its pattern is not the wanted one, or it has another tokenizer.
         """
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(
@@ -83,11 +83,23 @@ class ProximalTransferRecipe(CompressionRecipe):
                 f"{option}={folder} has another tokenizer than model.network={self.data.network}, so it would "
                 "read other words; set model.network to the network that it was made from."
             )
-        found = masks.sparsity(prunable_weights(load_masked_lm(str(folder)), self.model.targets))
+        weights = prunable_weights(load_masked_lm(str(folder)), self.model.targets)
+        found = masks.sparsity(weights)
         if abs(found - sparsity) > 1e-3:
             raise ValueError(
                 f"The network {option}={folder} has {found:.4f} of the targets at zero, but model.sparsity is "
                 f"{sparsity}; set model.sparsity={found:.4f}, or prune it anew."
+            )
+        pattern = self.model.pattern
+        check_pattern(pattern, weights)
+        beside = share_beside_pattern(weights, pattern)
+        # A few weights are zero by chance; but N:M is of use only where every group obeys it.
+        if beside > (0 if isinstance(pattern, Grouped) else 1e-3):
+            text = pattern_text(pattern)
+            raise ValueError(
+                f"The zeros of {option}={folder} do not lie in the pattern model.pattern={text}: {beside:.4f} of the "
+                "targets contradict it, and rows of different patterns would be compared. Set model.pattern to that of "
+                f"the folder, or prune it anew with recipe={method}_pretraining model.pattern={text}."
             )
 
     def run(self) -> Report:

@@ -6,6 +6,7 @@ from functools import partial
 from toolkit.data import Text
 from toolkit.evaluation.masked_lm import judge_masked_lm
 from toolkit.evaluation.report import Report, Row
+from toolkit.models.encoder import load_masked_lm
 from toolkit.modules.masked_lm import MaskedLanguageModelling
 from toolkit.recipe import Recipe
 from toolkit.runs.experiment import Experiment
@@ -31,7 +32,16 @@ class PretrainingRecipe(Recipe):
 
         Raises:
             FileExistsError: If it holds something else.
+            ValueError: If the network as it came shall teach, but has no head for masked tokens.
         """
+        if self.model.distillation.teacher == "reference" and not self.dense:
+            try:
+                load_masked_lm(self.model.network_name, trained=True)
+            except ValueError as error:
+                raise ValueError(
+                    "model.distillation.teacher=reference is the network as it came, which cannot teach masked tokens: "
+                    f"{error} Or set dense=true, which makes the network that is trained without pruning the teacher."
+                ) from error
         experiment = super().experiment()
         experiment.judging = partial(judge_masked_lm, data=self.data)
         return experiment

@@ -12,6 +12,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from toolkit.data import Text
 from toolkit.data.masking import Mask
 from toolkit.data.text import encode_lines
+from toolkit.data.text_sources import task_texts
 
 
 @pytest.fixture
@@ -40,6 +41,55 @@ def test_every_line_is_in_train_or_dev(make: Any, tiny_network: Path, files: lis
     lines = [line for file in files for line in file.read_text().split("\n") if line]
     rows = [ids for split in ("train", "dev") for ids in data.split(split)["input_ids"]]
     assert sorted(rows) == sorted(tokenizer(lines)["input_ids"])
+
+
+def tokens_of(data: Text, split: str) -> set[tuple[int, ...]]:
+    return {tuple(ids) for ids in data.split(split)["input_ids"]}
+
+
+def test_no_text_is_trained_on_and_held_out(
+    make: Any, files: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [line for file in files for line in file.read_text().split("\n") if line]
+    # The tokenizer knows neither upper case nor white space: these are no other texts.
+    files[0].write_text("\n".join(lines + [f" {line.upper()}" for line in lines]))
+    files.append(tmp_path / "c.txt")
+    files[2].write_text("\n".join(lines[::2]))
+    caplog.set_level("INFO")
+    data = make(dev_fraction=0.3)
+    train, dev = (tokens_of(data, split) for split in ("train", "dev"))
+    assert (len(data.split("train")), len(data.split("dev"))) == (70, 30)
+    assert len(train | dev) == 100
+    assert "220 of 320 texts repeat the tokens of another, and are left out" in caplog.text
+
+
+def test_what_a_task_and_a_file_have_in_common_is_not_trained_on_and_held_out(
+    tiny_network: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "same.txt").write_text("\n".join(task_texts(["synthetic_sentiment"], size=100)))
+    options: dict[str, Any] = {"size": 100, "network": str(tiny_network), "dev_fraction": 0.3}
+    alone = Text(sentences_of=["synthetic_sentiment"], **options)
+    data = Text([tmp_path / "same.txt"], sentences_of=["synthetic_sentiment"], **options)
+    for split in ("train", "dev"):
+        assert tokens_of(data, split) == tokens_of(alone, split)
+    assert not tokens_of(data, "train") & tokens_of(data, "dev")
+
+
+def test_rows_of_a_long_text_are_on_one_side(tiny_network: Path, tmp_path: Path) -> None:
+    words = ["cat", "dog", "man", "woman", "city", "river", "book", "song", "film", "walk"]
+    (tmp_path / "long.txt").write_text("\n".join(" ".join([word] * 40) for word in words))
+    data = Text([tmp_path / "long.txt"], network=str(tiny_network), max_length=12, dev_fraction=0.3)
+    sides = [{ids[1] for ids in data.split(split)["input_ids"]} for split in ("train", "dev")]
+    assert [len(side) for side in sides] == [7, 3]
+    assert not sides[0] & sides[1]
+    assert len(data.split("dev")) == 3 * 4
+    assert sorted(data.split("train")["index"][:] + data.split("dev")["index"][:]) == list(range(40))
+
+
+def test_one_text_cannot_be_split(tiny_network: Path, tmp_path: Path) -> None:
+    (tmp_path / "line.txt").write_text("the cat sees the dog " * 30)
+    with pytest.raises(ValueError, match=r"there is only one text.*put sentences or paragraphs into lines"):
+        Text([tmp_path / "line.txt"], network=str(tiny_network), max_length=12).setup()
 
 
 def test_long_lines_continue_in_further_rows(tiny_network: Path) -> None:
@@ -89,7 +139,7 @@ def test_masked_fraction(make: Any) -> None:
 
 def test_words_are_masked_as_a_whole(tiny_network: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_network)
-    data = encode_lines(["walking xyzzy cat", "the quixotic dogs walking in a city"] * 40, tokenizer, 64, offsets=True)
+    data = encode_lines(["walking xyzzy cat", "the quixotic dogs walking in a city"] * 40, tokenizer, 64, words=True)
     batch = Mask(tokenizer, 0.4, whole_word=True, seed=0)(data[:])
     masked = batch["labels"] != -100
     assert masked.any()

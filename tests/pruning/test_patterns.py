@@ -15,6 +15,7 @@ from toolkit.pruning.patterns import (
     in_blocks,
     parse_pattern,
     prune_pattern,
+    share_beside_pattern,
     spread_blocks,
 )
 
@@ -169,3 +170,34 @@ def test_matrices_that_are_not_divided_are_named(pattern: Any, shape: tuple[int,
     check_pattern(pattern, {"fine": torch.zeros(8, 8)})
     with pytest.raises(ValueError, match=message):
         check_pattern(pattern, {"fine": torch.zeros(8, 8), "layer.q": torch.zeros(shape)})
+
+
+@pytest.mark.parametrize("text", ["2:4", "1:4", "4:8", "4x4", "2x8", "unstructured"])
+def test_share_beside_a_pattern_against_a_loop(text: str) -> None:
+    pattern = parse_pattern(text)
+    weights = {name: score.masked_fill(score < 0.5, 0) for name, score in random_scores((8, 16), (4, 48)).items()}
+    weights["w0"][:4, :8] = 0
+    beside = 0
+    for weight in weights.values():
+        rows, columns = weight.shape
+        for row in range(0, rows, pattern.rows if isinstance(pattern, Blocks) else 1):
+            step = {Blocks: "columns", Grouped: "size"}.get(type(pattern))
+            for column in range(0, columns, getattr(pattern, step) if step else columns):
+                match pattern:
+                    case Grouped(kept=kept, size=size):
+                        living = sum(value != 0 for value in weight[row, column : column + size].tolist())
+                        beside += max(0, living - kept)
+                    case Blocks(rows=height, columns=width):
+                        dead = (weight[row : row + height, column : column + width] == 0).flatten().tolist()
+                        beside += 0 if all(dead) else sum(dead)
+    assert share_beside_pattern(weights, pattern) == pytest.approx(beside / (8 * 16 + 4 * 48))
+    assert (beside > 0) is (pattern is not None)
+
+
+@pytest.mark.parametrize("text", ["2:4", "8:16", "4x4", "unstructured"])
+def test_what_a_pattern_prunes_is_not_beside_it(text: str) -> None:
+    pattern = parse_pattern(text)
+    scores = {name: score + 0.1 for name, score in random_scores((8, 16), (4, 48)).items()}
+    pruned = prune_pattern(scores, 0.5, pattern)
+    weights = {name: score.masked_fill(pruned[name], 0) for name, score in scores.items()}
+    assert share_beside_pattern(weights, pattern) == 0

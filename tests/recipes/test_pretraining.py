@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import toolkit
 from toolkit import cli, run
@@ -97,9 +97,9 @@ def test_second_door_runs_the_same(text: dict[str, Any]) -> None:
 
 def test_text_comes_from_anywhere(text: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
-    (tmp_path / "file.txt").write_text("the film is good\n" * 30)
+    (tmp_path / "file.txt").write_text("".join(f"the film is good {row}\n" for row in range(30)))
     (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "train.jsonl").write_text('{"body": "a dull book"}\n' * 30)
+    (tmp_path / "set" / "train.jsonl").write_text("".join(f'{{"body": "a dull book {row}"}}\n' for row in range(30)))
     sources = {
         "data.sentences_of": None,
         "data.files": [str(tmp_path / "file.txt")],
@@ -138,6 +138,41 @@ def test_reference_teaches(text: dict[str, Any]) -> None:
     recipe.run()
     assert isinstance(recipe.model, ProximalPretraining)
     assert recipe.model.distillation.teacher == str(Path("run/reference"))
+
+
+def headless(tiny_network: Path) -> str:
+    """Store the encoder alone, as networks for sentences come."""
+    AutoModel.from_pretrained(tiny_network).save_pretrained("headless")
+    AutoTokenizer.from_pretrained(tiny_network).save_pretrained("headless")
+    return "headless"
+
+
+def test_a_fresh_head_does_not_teach(
+    text: dict[str, Any], tiny_network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"model.network": headless(tiny_network), "model.distillation.teacher": "reference"}
+    with pytest.raises(SystemExit):
+        run.main(["recipe=proximal_pretraining", *as_options(text | own)])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "headless has no masked language model head, only one of random numbers (cls.predictions.bias" in said
+    assert "Or set dense=true" in said
+    assert not Path("run").exists()
+    recipe = load("proximal_pretraining", **text | own | {"dense": True})
+    recipe.run()
+    assert recipe.model.distillation.teacher == str(Path("run/dense"))
+
+
+def test_another_network_without_a_head_does_not_teach(
+    text: dict[str, Any], tiny_network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run.main(
+            [
+                "recipe=proximal_pretraining",
+                *as_options(text | {"model.distillation.teacher": headless(tiny_network)}),
+            ]
+        )
+    assert "Give a network that was trained on masked tokens" in " ".join(capsys.readouterr().err.split())
 
 
 def test_patterns_are_compared_at_one_sparsity_and_budget(
@@ -186,6 +221,15 @@ def test_transfer_of_structured_zeros(pattern: str, text: dict[str, Any], small:
         ({"universal": "nowhere"}, "universal=nowhere is no folder of a network"),
         ({"universal": "half", "model.sparsity": 0.5, "baseline": "nowhere"}, "recipe=magnitude_pretraining"),
         ({"universal": "half"}, "has 0.5000 of the targets at zero, but model.sparsity is 0.8; set model.sparsity=0.5"),
+        (
+            {"universal": "half", "model.sparsity": None, "model.pattern": "2:4"},
+            "The zeros of universal=half do not lie in the pattern model.pattern=2:4: 0.2500 of the targets",
+        ),
+        (
+            {"universal": "half", "model.sparsity": 0.5, "model.pattern": "32x1"},
+            "Set model.pattern to that of the folder, or prune it anew with recipe=proximal_pretraining "
+            "model.pattern=32x1",
+        ),
         ({"universal": "half", "model.sparsity": None, "model.penalty": 0.1}, "Patterns are compared at one sparsity"),
     ],
 )

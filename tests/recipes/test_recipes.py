@@ -10,12 +10,20 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, DebertaV2Config, DebertaV2Model
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DebertaV2Config,
+    DebertaV2Model,
+)
 
 import toolkit
 from toolkit import cli, run
 from toolkit.catalogue import recipe_class, recipe_file, recipe_names
 from toolkit.evaluation.report import Report
+from toolkit.models.encoder import prunable_weights
+from toolkit.modules import neuron_selection
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.proximal_pruning import ProximalPruning
 from toolkit.options.words import as_options
@@ -274,6 +282,36 @@ def test_deberta_runs_through(recipe: str, small: dict[str, Any], tiny_network: 
     rows = load(recipe, **small | {"model.network": "deberta"} | options.get(recipe, {})).run().rows
     assert rows[0].macs > 0
     assert rows[0].extras["training_macs"] > rows[0].macs
+
+
+@pytest.mark.parametrize("fine_tune", [True, False])
+def test_neurons_are_taken_from_a_network_that_keeps_its_zeros(
+    fine_tune: bool, small: dict[str, Any], tiny_network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = AutoModelForMaskedLM.from_pretrained(tiny_network)
+    with torch.no_grad():
+        for weight in prunable_weights(network).values():
+            weight[: len(weight) // 2] = 0
+    network.save_pretrained("half")
+    AutoTokenizer.from_pretrained(tiny_network).save_pretrained("half")
+    looked_at: list[dict[str, torch.Tensor]] = []
+    extract = neuron_selection.extract_features
+
+    def note(encoder: Any, *arguments: Any, **options: Any) -> Any:
+        looked_at.append({name: weight.detach() for name, weight in prunable_weights(encoder).items()})
+        return extract(encoder, *arguments, **options)
+
+    monkeypatch.setattr(neuron_selection, "extract_features", note)
+    own = {"model.network": "half", "model.training.hold_zeros": True, "model.fine_tune": fine_tune}
+    rows = load("neuron_selection", **small | own | {"model.selection.ranking": "norm"}).run().rows
+    held = ["held_zeros"] if fine_tune else []
+    assert [row.name for row in rows] == ["fine_tuning", *held, "neuron_selection"]
+    assert rows[0].sparsity < 0.2  # The reference is uncompressed, but for a few weights without a gradient.
+    assert len(looked_at) == 3
+    for weights in looked_at:
+        for weight, origin in zip(weights.values(), prunable_weights(network).values(), strict=True):
+            assert torch.equal(weight == 0, origin == 0)
+            assert torch.equal(weight, origin) is not fine_tune
 
 
 def test_each_stage_has_a_logger_of_its_own(words: list[str]) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from transformers import PreTrainedTokenizerBase
 
 from toolkit.data.batching import BatchLoader, evaluation_loader, training_loader
 from toolkit.data.cache import cached, default_folder, digest
-from toolkit.data.masking import Mask
+from toolkit.data.masking import Mask, number_words
 from toolkit.data.splitting import hold_out
 from toolkit.data.text_sources import TextSet, file_texts, hub_texts, task_texts
 from toolkit.data.tokenization import build, check_length, fingerprint
@@ -23,7 +25,7 @@ from toolkit.tasks import Task, find_task
 # Each masked token is tagged by a token of the vocabulary; the data is its own, so there are no files.
 MASKED_LM = Task(name="masked_lm", kind="tagging", format="synthetic", texts=("words",), metrics=("accuracy",))
 
-_FORMAT_VERSION = 1  # of a cached entry; raise it when `encode_lines` changes what it makes
+_FORMAT_VERSION = 2  # of a cached entry; raise it when `encode_lines` or `first_of_each` changes what it makes
 _CHUNK = 1000
 
 
@@ -32,8 +34,9 @@ class Text(LightningDataModule):
 
     The text comes from files, from the sentences that tasks are trained on, from the hub, or from several of them.
     Each line that is not blank is one text; a line longer than ``max_length`` continues in further rows, so nothing is
-    lost. A part of the rows is held out as dev and masked the same way each time, so that its losses compare. What is
-    masked of a row is a function of the seed, the epoch and the row's number alone.
+    lost. Of texts that the tokenizer reads as the same tokens, from whatever sources, only the first is kept. A part of
+    the texts is held out as dev, with all of its rows, and masked the same way each time, so that its losses compare.
+    What is masked of a row is a function of the seed, the epoch and the row's number alone.
 
     Args:
         files: Text files in UTF-8.
@@ -48,8 +51,9 @@ class Text(LightningDataModule):
         max_length: Longest row in tokens.
         mask_fraction: Part of the tokens that is to be predicted. Of these 80 % are replaced by the mask, 10 % by a
             random token, and 10 % stay.
-        whole_word: Mask all sub-words of a word together; then all of them are replaced by the mask.
-        dev_fraction: Part of the rows that is held out as dev.
+        whole_word: Mask all sub-words of a word together; then all of them are replaced by the mask. Words are those of
+            the network's tokenizer.
+        dev_fraction: Part of the texts that is held out as dev.
         seed: Seed of the split and of the masks.
         cache: Folder for the tokenised data; without it the folder that TOOLKIT_CACHE names, then the platform's.
         num_workers: Processes that load batches; 0 loads them in the main process.
@@ -131,7 +135,11 @@ class Text(LightningDataModule):
         return self._tokenizer
 
     def split(self, name: str) -> datasets.Dataset:
-        """Tokenised rows of ``train`` or ``dev``, not masked, from the cache if they are there."""
+        """Tokenised rows of ``train`` or ``dev``, not masked, from the cache if they are there.
+
+        Raises:
+            ValueError: If there is no such split, or only one text.
+        """
         if name not in ("train", "dev"):
             raise ValueError(f"no split {name!r}; there are: train, dev")
         if not self._splits:
@@ -141,10 +149,21 @@ class Text(LightningDataModule):
             content = [_FORMAT_VERSION, texts, fingerprint(self.tokenizer), self.max_length, self.whole_word]
             self._fingerprint = digest(content)
             rows = cached(self.cache, f"text-{self._fingerprint}", lambda: self._encode(texts))
-            train, dev = hold_out([None] * len(rows), self.dev_fraction, self.seed)
+            of_text = np.asarray(rows["text"])
+            kept = np.unique(of_text)
+            if len(kept) < len(texts):
+                repeated = len(texts) - len(kept)
+                rank_zero_info(f"{repeated:,} of {len(texts):,} texts repeat the tokens of another, and are left out")
+            if len(kept) == 1:
+                raise ValueError(
+                    "there is only one text, which cannot be trained on and held out; each line that is not blank is "
+                    "one, so put sentences or paragraphs into lines of their own, or give more text"
+                )
+            _, dev = hold_out([None] * len(kept), self.dev_fraction, self.seed)
+            held_out = np.isin(of_text, kept[dev])  # A text of several rows is on one side.
             self._splits = {
-                "train": rows.select(train).flatten_indices(),
-                "dev": rows.select(dev).flatten_indices(),
+                name: rows.select(np.flatnonzero(chosen)).flatten_indices()
+                for name, chosen in (("train", ~held_out), ("dev", held_out))
             }
         return self._splits[name]
 
@@ -181,11 +200,11 @@ class Text(LightningDataModule):
         return evaluation_loader(self.split(split), collate, self.eval_batch_size, self.num_workers)
 
     def _encode(self, texts: list[str]) -> datasets.Dataset:
-        return encode_lines(texts, self.tokenizer, self.max_length, offsets=self.whole_word)
+        return first_of_each(encode_lines(texts, self.tokenizer, self.max_length, words=self.whole_word))
 
 
 def encode_lines(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, *, offsets: bool = False
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, *, words: bool = False
 ) -> datasets.Dataset:
     """Tokenise texts into rows of at most ``max_length`` tokens; a longer text continues in further rows.
 
@@ -193,24 +212,49 @@ def encode_lines(
         texts: The texts.
         tokenizer: A fast tokenizer.
         max_length: Longest row in tokens, special tokens included.
-        offsets: Whether to keep where each token stands in its text, from which words are told.
+        words: Whether to say which tokens are of one word.
 
     Returns:
-        Columns ``input_ids``, ``attention_mask``, ``special_tokens_mask``, ``index`` and, if the tokenizer makes them,
-        ``token_type_ids``; with ``offsets`` also ``offset_mapping``.
+        Columns ``input_ids``, ``attention_mask``, ``special_tokens_mask``, ``index`` (the row's number), ``text`` (its
+        text's) and, if the tokenizer makes them, ``token_type_ids``; with ``words`` also ``words`` (`number_words`).
     """
     columns: dict[str, list[Any]] = {}
     for start in range(0, len(texts), _CHUNK):
+        chunk = list(texts[start : start + _CHUNK])
         encoding = tokenizer(
-            list(texts[start : start + _CHUNK]),
+            chunk,
             truncation=True,
             max_length=max_length,
             return_overflowing_tokens=True,
             return_special_tokens_mask=True,
-            return_offsets_mapping=offsets,
+            return_offsets_mapping=words,
         )
+        of_text = encoding.pop("overflow_to_sample_mapping")
+        if words:
+            encoding["words"] = [
+                number_words(encoding.word_ids(row), offsets, chunk[text])
+                for row, (offsets, text) in enumerate(zip(encoding.pop("offset_mapping"), of_text, strict=True))
+            ]
+        encoding["text"] = [start + text for text in of_text]
         for name, values in encoding.items():
-            if name != "overflow_to_sample_mapping":
-                columns.setdefault(name, []).extend(values)
+            columns.setdefault(name, []).extend(values)
     columns["index"] = list(range(len(columns["input_ids"])))
     return build(columns)
+
+
+def first_of_each(rows: datasets.Dataset) -> datasets.Dataset:
+    """Leave out texts of the same tokens as an earlier one: they would be trained on and held out.
+
+    Args:
+        rows: Of `encode_lines`.
+
+    Returns:
+        The other rows, with the numbers that they have.
+    """
+    tokens: dict[int, list[int]] = {}
+    for text, ids in zip(rows["text"], rows["input_ids"], strict=True):
+        tokens.setdefault(text, []).extend(ids)
+    first: dict[bytes, int] = {}
+    for text, ids in tokens.items():
+        first.setdefault(np.asarray(ids, np.int32).tobytes(), text)
+    return rows.select(np.flatnonzero(np.isin(rows["text"], [*first.values()])))

@@ -23,7 +23,8 @@ _FEATURES: dict[str, Any] = {
     "attention_mask": datasets.List(datasets.Value("int8")),
     "token_type_ids": datasets.List(datasets.Value("int8")),
     "special_tokens_mask": datasets.List(datasets.Value("int8")),
-    "offset_mapping": datasets.List(datasets.List(datasets.Value("int32"))),
+    "text": datasets.Value("int64"),
+    "words": datasets.List(datasets.Value("int32")),
     "lost": datasets.List(datasets.Value("int64")),
     "index": datasets.Value("int64"),
 }

@@ -96,11 +96,12 @@ def load_network(name: str, task: Task, *, dropout: float | None = None, trained
     return network
 
 
-def load_masked_lm(name: str) -> PreTrainedModel:
+def load_masked_lm(name: str, *, trained: bool = False) -> PreTrainedModel:
     """Load a pretrained encoder, in float32, with its masked language model head.
 
     Args:
         name: The network's name or folder (see `resolve_network`).
+        trained: Whether a head that would start anew is an error: the network teaches as it is.
 
     Raises:
         FileNotFoundError: If there is no such folder or hub name, or it has no safetensors.
@@ -108,6 +109,11 @@ def load_masked_lm(name: str) -> PreTrainedModel:
     """
     network, fresh = load_with_head(name, AutoModelForMaskedLM, load_config(name), new_head=True)
     head = sorted(key for key in fresh if not key.startswith(f"{network.base_model_prefix}."))
+    if head and trained:
+        raise ValueError(
+            f"{name} has no masked language model head, only one of random numbers ({', '.join(head)}). "
+            "Give a network that was trained on masked tokens."
+        )
     if head:
         rank_zero_info(f"{name} has no masked language model head; {', '.join(head)} start from random numbers.")
     return network

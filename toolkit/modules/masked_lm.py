@@ -71,8 +71,11 @@ class MaskedLanguageModelling(FineTuning):
 
         Args:
             name: On the hub, or of a folder.
+
+        Raises:
+            ValueError: If it has no head, of which nothing could be learned.
         """
-        return load_masked_lm(name)
+        return load_masked_lm(name, trained=True)
 
     def make_metrics(self) -> dict[str, MetricCollection]:
         """How many of the masked tokens are restored, and how likely they are, on the text that is held out."""

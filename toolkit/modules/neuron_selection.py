@@ -116,12 +116,13 @@ class NeuronSelection(FineTuning):
         task: What the network predicts, its labels resolved (``TaskData.task``).
         network: A name on the hub, a folder, or ``minilm`` for the one in the ``demo`` extra.
         fine_tune: Whether the neurons are those of the fine-tuned reference, not of the pretrained network; null does
-            as the paper: for sentences yes, for words no.
+            as the paper: for sentences yes, for words no. With ``training.hold_zeros`` a network that comes with zeros
+            is fine-tuned beside the reference with its zeros held, and the neurons are that one's.
         pooling: What stands for a sentence: the mean of its tokens without special ones, its first token or its last.
         selection: How neurons are selected.
         features: Folder for the hidden states, to share them between runs; null puts them into the run's.
         features_dtype: Of the hidden states on disk; float16 takes half the space and keeps three digits.
-        training: How the reference is trained.
+        training: How the reference is trained, and the network whose zeros are held.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class NeuronSelection(FineTuning):
         Args:
             data: The task's data; train is learned from, dev decides, and the judged set is only reported on.
             folder: Of the run; its folder ``features`` is used unless another was given.
-            reference: Of the fine-tuned reference.
+            reference: Of the fine-tuned network that the neurons are taken from, where they are of one.
             trainer: Makes the trainer that runs the passes.
 
         Returns:

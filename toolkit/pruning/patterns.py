@@ -99,6 +99,35 @@ def check_pattern(pattern: Pattern, weights: Mapping[str, Tensor]) -> None:
                 )
 
 
+def share_beside_pattern(weights: Mapping[str, Tensor], pattern: Pattern) -> float:
+    """How much of some weights contradicts a pattern.
+
+    Of N:M these are the weights beyond N in a group that are not zero, of blocks the zeros in blocks that are not zero
+    as a whole. Nothing contradicts an unstructured pattern.
+
+    Args:
+        weights: Name → a matrix that the pattern divides (`check_pattern`).
+        pattern: How the zeros should lie.
+
+    Returns:
+        Their share of all weights, 0 where the pattern is obeyed.
+
+    Example:
+        >>> share_beside_pattern({"w": torch.tensor([[0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])}, Grouped(2, 4))
+        0.125
+    """
+    beside = 0
+    for weight in weights.values():
+        match pattern:
+            case Grouped(kept=kept, size=size):
+                living = (weight != 0).reshape(-1, size).sum(1)
+                beside += int((living - kept).clamp(min=0).sum())
+            case Blocks():
+                zeros = in_blocks(weight == 0, pattern)
+                beside += int((zeros & ~zeros.all(3, keepdim=True).all(1, keepdim=True)).count_nonzero())
+    return beside / sum(weight.numel() for weight in weights.values())
+
+
 def in_blocks(matrix: Tensor, blocks: Blocks) -> Tensor:
     """View a matrix by its blocks.
 
