@@ -104,7 +104,11 @@ def test_sliced_network_computes_what_the_masked_one_computes(architecture: str,
 @pytest.mark.parametrize("form", FORMS)
 def test_other_forms_of_the_architectures(form: str, head: str, make_config: Make, tmp_path: Path) -> None:
     architecture, values = FORMS[form]
-    if form == "DeBERTa with its own head" and "MaskedLM" in head and Version(transformers.__version__) < Version("5.20"):
+    if (
+        form == "DeBERTa with its own head"
+        and "MaskedLM" in head
+        and Version(transformers.__version__) < Version("5.20")
+    ):
         pytest.skip("transformers before 5.20 cannot load what it saves of this network: it ties a weight there is not")
     network = random_network(make_config(architecture, **values), head)
     assert_masked_is_sliced(network, narrowed(network))

@@ -16,6 +16,8 @@ from typing import Any
 import datasets
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from toolkit.files.checksums import checksum
+
 logger = logging.getLogger(__name__)
 _MANIFEST = "sha256.json"
 
@@ -87,18 +89,13 @@ def _save(data: datasets.Dataset, entry: Path) -> None:
     finally:
         if shown:
             enable_progress_bars()
-    hashes = {path.name: _hash(path) for path in sorted(entry.iterdir())}
+    hashes = {path.name: checksum(path) for path in sorted(entry.iterdir())}
     (entry / _MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
 
 
 def _is_intact(entry: Path) -> bool:
     try:
         hashes = json.loads((entry / _MANIFEST).read_text(encoding="utf-8"))
-        return bool(hashes) and all(_hash(entry / name) == value for name, value in hashes.items())
+        return bool(hashes) and all(checksum(entry / name) == value for name, value in hashes.items())
     except (OSError, ValueError, AttributeError):
         return False
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
