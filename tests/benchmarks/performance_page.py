@@ -24,6 +24,9 @@ ORDER = (
     "storage_80", "storage_90", "sparsity_baselines", "ordering_table", "equal_macs",
 )  # fmt: skip
 Reasons = Mapping[str, Mapping[str, str]]
+EXTRAPOLATED = "clustering, nine thresholds (extrapolated: nine times one)"
+RENAMED = {"clustering, nine thresholds": EXTRAPOLATED}
+"""Name of a step in earlier records → its name since, which says that it was not measured."""
 
 
 def number(value: str | float | None) -> str:
@@ -44,11 +47,22 @@ def number(value: str | float | None) -> str:
     return f"{value:.1f}" if abs(value) >= 100 else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3g}"
 
 
+def named(text: str) -> str:
+    """Name of a step, alone or behind a measure's colon, in today's words.
+
+    Example:
+        >>> named("NeuroX / here: clustering, one threshold")
+        'NeuroX / here: clustering, one threshold'
+    """
+    before, colon, name = text.rpartition(": ")
+    return f"{before}{colon}{RENAMED.get(name, name)}"
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | float | None]]) -> list[str]:
     """A table in Markdown, columns of numbers to the right."""
     right = [all(not isinstance(row[place], str) for row in rows) for place in range(len(columns))]
     lines = [[*columns], ["---:" if is_right else "---" for is_right in right]]
-    lines += [[number(cell) for cell in row] for row in rows]
+    lines += [[named(number(cell)) for cell in row] for row in rows]
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import recording
-from tests.benchmarks.performance_page import draw
+from tests.benchmarks.performance_page import EXTRAPOLATED, draw
 from tests.benchmarks.recording import Measure, Table, record
 
 
@@ -52,6 +52,18 @@ def test_page_says_what_was_measured(folder: Path) -> None:
     assert "| bare | 1.25 |" in page
     assert "| whole | – |" in page
     assert "Not measured yet: step cost," in page
+
+
+@pytest.mark.parametrize("name", ["clustering, nine thresholds", EXTRAPOLATED])
+def test_what_is_extrapolated_is_named_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "FOLDER", tmp_path)
+    measures = [Measure(what=f"NeuroX / here: {name}", value=12.0)]
+    record(
+        "selection_neurox", "Selection", measures, Table(columns=("step", "s"), rows=[(name, 44.35)]), note="One run."
+    )
+    page = draw(tmp_path, {})
+    assert "| NeuroX / here: clustering, nine thresholds (extrapolated: nine times one) | " in page
+    assert "| clustering, nine thresholds (extrapolated: nine times one) | " in page
 
 
 @pytest.mark.parametrize("reasons", [{}, {"speed": "Because.", "ratio": "But it is met."}])

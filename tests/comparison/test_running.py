@@ -1,5 +1,7 @@
 """Running a grid: in which order, what is not run again, and what a failure leaves alone."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -82,6 +84,25 @@ def test_half_a_cell_is_run_again(tmp_path: Path) -> None:
     again = engine()
     run_cells(CELLS, store, again, tmp_path)
     assert again.ran == ["pruning-0"]
+
+
+def test_a_cell_whose_network_was_damaged_is_not_done(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run_cells(CELLS, store, engine(), tmp_path)
+    weights = tmp_path / "fine_tuning-0" / "run" / "model" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    sums = {weights.name: hashlib.sha256(b"weights").hexdigest()}
+    (weights.parent / "row.json").write_text(json.dumps({**Report((row(),)).to_json(), "sha256": sums}))
+    again = engine()
+    run_cells(CELLS, store, again, tmp_path)
+    assert again.ran == []
+    weights.write_bytes(b"Weights")
+    refused = engine("fine_tuning-0")  # As the run of a damaged network is.
+    run_cells(CELLS, store, refused, tmp_path)
+    assert refused.ran == ["fine_tuning-0"]
+    assert [store.is_done(cell.key) for cell in CELLS] == [False, True, True, True]
+    assert store.failure(CELLS[0]).reason == "it is broken"
 
 
 def test_a_failure_stops_what_needs_it_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -235,7 +235,7 @@ def test_lost_words_are_warned_of_and_kept(make: Any, caplog: pytest.LogCaptureF
 def test_splits_are_tokenised_once(make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     data = make("sst2")
     data.prepare_data()
-    assert {path.name.split("-")[1] for path in (tmp_path / "cache").iterdir()} == {"train", "dev", "test"}
+    assert {path.name.split("-")[1] for path in (tmp_path / "cache").glob("[!.]*")} == {"train", "dev", "test"}
     monkeypatch.setattr(toolkit.data.task_data, "encode", None)  # a second encoding would fail
     again = make("sst2", batch_size=4, num_workers=0)
     again.setup()
@@ -254,9 +254,9 @@ def test_splits_are_tokenised_once(make: Any, monkeypatch: pytest.MonkeyPatch, t
 def test_what_changes_the_tokens_has_an_entry_of_its_own(change: dict[str, Any], make: Any, tmp_path: Path) -> None:
     make("chunking").split("test")
     make("chunking", eval_batch_size=3).split("test")
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(list((tmp_path / "cache").glob("[!.]*"))) == 1
     make(change.get("task", "chunking"), **{key: value for key, value in change.items() if key != "task"}).split("test")
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert len(list((tmp_path / "cache").glob("[!.]*"))) == 2
 
 
 def test_changed_file_is_read_again(make: Any, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_tokenizer_is_part_of_the_entry(make: Any, tiny_network: Path, tmp_path:
     tokenizer.save_pretrained(tmp_path / "other")
     (tmp_path / "other" / "config.json").write_bytes((tiny_network / "config.json").read_bytes())
     make("sst2", network=str(tmp_path / "other")).split("test")
-    entries = list((tmp_path / "cache").iterdir())
+    entries = list((tmp_path / "cache").glob("[!.]*"))
     assert len(entries) == 2
     assert all(len(load_from_disk(str(entry))) == 12 for entry in entries)
 

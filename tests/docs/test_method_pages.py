@@ -8,13 +8,15 @@ import pytest
 import yaml
 
 from tests.docs.pages import BLOCK, DOCS
+from toolkit import cli
 from toolkit.catalogue import recipe_names
 from toolkit.options.command_line import PlainCLI, Resolving, has_module
 from toolkit.options.values import flatten
 
 SECTIONS = ("The idea", "Recipe", "In a real run", "Cost", "When to use it, and when not", "What is the paper")
 METHODS = sorted((DOCS / "methods").glob("*.md"))
-PAGES = sorted([DOCS.parent / "README.md", *DOCS.rglob("*.md")])
+ROOT = DOCS.parent
+PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
 NOT_PARSED = ("--help", "--print_config", "--config", "--data.task.help")
 
 
@@ -38,23 +40,35 @@ def test_every_recipe_that_compresses_has_a_page() -> None:
     assert {page.stem for page in METHODS} == set(recipe_names()) - others
 
 
+def commands_of(page: Path, program: str) -> list[list[str]]:
+    """What follows a program's name in each command of a page, in lists as well."""
+    text = re.sub(r"^ +(?=```)", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    lines = [line for _, block in BLOCK.findall(text) for line in block.replace("\\\n", " ").splitlines()]
+    # With a prompt it shows an error; behind a mark it is a quotation.
+    shown = [line for line in lines if f"{program} " in line and not line.startswith("$ ") and ">" not in line[:2]]
+    words = [shlex.split(line, comments=True) for line in shown]
+    return [line[line.index(program) + 1 :] for line in words if program in line]
+
+
 def run_commands(page: Path) -> list[tuple[str, list[str]]]:
     """Recipe and options of each command of a page that runs one by ``toolkit.run``."""
     found = []
-    for _, text in BLOCK.findall(page.read_text(encoding="utf-8")):
-        for line in text.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True) if "toolkit.run recipe=" in line and ">" not in line[:2] else []
-            if "toolkit.run" in words and not line.startswith("$ "):  # With a prompt it shows an error.
-                options = words[words.index("toolkit.run") + 1 :]
-                name = next(word.removeprefix("recipe=") for word in options if word.startswith("recipe="))
-                own = [word for word in options if "=" in word or word.startswith("-")]
-                own = [word for word in own if not word.startswith(("recipe=", *NOT_PARSED))]
-                found.append((name, [word if word.startswith("-") else f"--{word}" for word in own]))
+    for options in commands_of(page, "toolkit.run"):
+        if name := next((word.removeprefix("recipe=") for word in options if word.startswith("recipe=")), None):
+            own = [word for word in options if "=" in word or word.startswith("-")]
+            own = [word for word in own if not word.startswith(("recipe=", *NOT_PARSED))]
+            found.append((name, [word if word.startswith("-") else f"--{word}" for word in own]))
     return found
 
 
+def cli_commands(page: Path) -> list[list[str]]:
+    """Words of each command of a page that runs ``toolkit.cli`` with a file that the repository has."""
+    found = commands_of(page, "toolkit.cli")
+    return [words for words in found if "--config" in words and (ROOT / words[words.index("--config") + 1]).is_file()]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS.parent)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_have_options_that_are_there(page: Path) -> None:
     for name, options in run_commands(page):
         if name not in recipe_names():
@@ -63,6 +77,26 @@ def test_commands_have_options_that_are_there(page: Path) -> None:
             Resolving(name, options)
         else:
             PlainCLI(name, options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, words in enumerate(cli_commands(page))
+    ],
+)
+def test_lightnings_commands_have_options_that_are_there(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words, "--print_config"])
+    printed = capsys.readouterr()
+    assert ended.value.code in (0, None), printed.err
+    assert yaml.safe_load(printed.out)["data"]["task"] in " ".join(words)
 
 
 def described_options(page: Path) -> set[str]:
@@ -93,3 +127,6 @@ def test_tables_describe_options_that_are_there(page: str, recipe: str) -> None:
 
 def test_commands_are_found() -> None:
     assert sum(len(run_commands(page)) for page in PAGES) > 50
+    readme = ROOT / "README.md"
+    assert {name for name, _ in run_commands(readme)} >= {"proximal_pruning", "compare"}
+    assert [words[0] for words in cli_commands(readme)] == ["fit", "test"]

@@ -67,8 +67,9 @@ AFTER: dict[str, tuple[str, str]] = {
 }
 """Recipe → the one whose network it begins with, and the option that names its folder."""
 
-# Numbers that say how long something took, or how much memory was at hand.
-_LUCK = re.compile(r"seconds|latency|throughput|memory|time|speed")
+# Numbers that say how long something took, or how much memory was at hand; and checksums of files of weights, which are
+# compared by their tensors, as the format's writer puts metadata into no certain order.
+_LUCK = re.compile(r"seconds|latency|throughput|memory|time|speed|^sha256$")
 _LEFT_OUT = re.compile(r"(^|/)(logs|\.lock|\.owner|log\.txt|features\.json|layers\.seconds|analysis\.seconds)(/|$)")
 
 

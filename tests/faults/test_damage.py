@@ -1,5 +1,7 @@
-"""Checkpoints and caches that were cut or changed: seen by their checksums, then refused or made again."""
+"""Checkpoints, networks and caches that were cut or changed: seen by their checksums, then refused or made again."""
 
+import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -68,6 +70,47 @@ def test_a_damaged_checkpoint_is_refused_and_named(
     checkpoint.unlink()
     run.main([*words, "resume=true"])
     assert results(Path("run")) == results(Path("whole"))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *((f"{folder}/model.safetensors", damage) for folder in ("reference", "model") for damage in (cut, flip)),
+        ("model/model.safetensors", Path.unlink),
+        ("model/row.json", cut),
+    ],
+)
+def test_a_damaged_network_is_refused_and_made_again_where_it_is_deleted(
+    name: str, damage: Callable[[Path], None], small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["recipe=magnitude_pruning", *as_options(small)]
+    run.main(words)
+    before = results(Path("run"))
+    file = Path("run", name)
+    damage(file)
+    capsys.readouterr()
+    for _ in range(2):
+        with pytest.raises(SystemExit) as ended:
+            run.main([*words, "resume=true"])
+        assert ended.value.code == 1
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert said.startswith(f"error: The network in {file.parent} is damaged: {file.name} is not what was stored")
+        assert f"Delete {file.parent}, and" in said
+    shutil.rmtree(file.parent)
+    run.main([*words, "resume=true"])
+    assert results(Path("run")) == before
+
+
+def test_a_network_without_checksums_is_taken_as_it_is(small: dict[str, Any]) -> None:
+    words = ["recipe=fine_tuning", *as_options(small)]
+    run.main(words)
+    file = Path("run/model/row.json")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert [*content.pop("sha256")] == ["model.safetensors"]
+    file.write_text(json.dumps(content), encoding="utf-8")
+    report = Path("run/report.json").read_bytes()
+    run.main([*words, "resume=true"])
+    assert Path("run/report.json").read_bytes() == report
 
 
 @damaged

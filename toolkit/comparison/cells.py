@@ -24,7 +24,7 @@ from toolkit.evaluation.report import Report
 from toolkit.evaluation.row import Row
 from toolkit.files.json_files import write_json
 from toolkit.files.writing import write_text
-from toolkit.runs.stored_networks import predictions_file
+from toolkit.runs.stored_networks import ROW, damaged_file, predictions_file
 
 
 def write_cells(file: Path, cells: Sequence[Cell]) -> None:
@@ -80,6 +80,10 @@ class Store:
             return False
         return True
 
+    def is_whole(self, key: str) -> bool:
+        """Whether the networks that a cell stored are what they were then, so that others may begin with them."""
+        return not any(damaged_file(row.parent) for row in (self.path(key) / "run").glob(f"*/{ROW}"))
+
     def row(self, key: str) -> Row:
         """Row of the network that a cell made: the last of its report."""
         return Report.read(self.path(key) / "run").rows[-1]
@@ -116,7 +120,8 @@ class Store:
         write_text(path / "options.yaml", yaml.safe_dump(options, sort_keys=False))
         write_text(path / "recipe", f"{cell.recipe}\n")
         (path / "failed.txt").unlink(missing_ok=True)
-        if not self.is_done(cell.key):  # What cannot be read is made again.
+        # What cannot be read is made again; of a damaged network the run says what to do, and the cell is not done.
+        if not (self.is_done(cell.key) and self.is_whole(cell.key)):
             shutil.rmtree(path / "run" / "predictions", ignore_errors=True)
             (path / "run" / "report.json").unlink(missing_ok=True)
         return path
@@ -143,7 +148,7 @@ class Store:
     def network_folder(self, cell: Cell) -> Path:
         """Where the network of a cell is stored."""
         name = self.row(cell.key).name
-        for row in sorted((self.path(cell.key) / "run").glob("*/row.json")):
+        for row in sorted((self.path(cell.key) / "run").glob(f"*/{ROW}")):
             if Report.read(row).rows[0].name == name:
                 return row.parent
         return Path(yaml.safe_load(cell.config)["model"]["network"])

@@ -1,6 +1,5 @@
 """The grid of a comparison: methods × tasks × seeds, each cell a run of a recipe with options of its own."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,7 @@ from toolkit import __version__
 from toolkit.catalogue import recipe_class
 from toolkit.comparison.methods import BASELINE, Budget, Method
 from toolkit.data import TaskData
+from toolkit.files.checksums import checksum
 from toolkit.options.command_line import resolve
 from toolkit.options.values import digest, options_of
 from toolkit.tasks import Task
@@ -188,8 +188,7 @@ def folder_digest(folder: Path) -> str:
         if file.is_file() and re.search(
             r"\.(safetensors|bin|txt|model)$|(config|tokenizer|vocab|_map).*\.json$", file.name
         ):
-            with file.open("rb") as opened:
-                hashes[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
+            hashes[file.name] = checksum(file)
     return digest(hashes)
 
 

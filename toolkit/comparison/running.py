@@ -1,4 +1,4 @@
-"""Run the cells of a grid: the uncompressed networks first, then what needs them; what is done is not run again."""
+"""Run the cells of a grid: the uncompressed networks first, then what needs them; what is done and whole is kept."""
 
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -25,7 +25,7 @@ def run_cells(cells: Sequence[Cell], store: Store, engine: Engine, folder: Path)
     with View(cells, engine.at_once) as view:
         waiting = []
         for cell in distinct:
-            if store.is_done(cell.key):
+            if store.is_done(cell.key) and store.is_whole(cell.key):
                 view.kept(store.outcome(cell))
             else:
                 waiting.append(cell)

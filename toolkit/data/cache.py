@@ -1,4 +1,4 @@
-"""Tokenised splits on disk: found by content, written in one step, rebuilt when damaged."""
+"""Tokenised splits on disk: found by content, written in one step, rebuilt when damaged, swept of what was killed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import datasets
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from filelock import FileLock, Timeout
+
+from toolkit.files.checksums import checksum
 
 logger = logging.getLogger(__name__)
 _MANIFEST = "sha256.json"
+_BUILDING = ".building-"  # What a folder's name begins with in which an entry is written.
+_LOCK = ".lock"
 
 
 def default_folder() -> Path:
@@ -45,7 +51,7 @@ def cached(folder: Path, name: str, build: Callable[[], datasets.Dataset]) -> da
 
     An entry is written beside its place and renamed, so that no process ever sees half of one; of several processes
     that build the same entry the first wins. The entry lists the hashes of its files: one that does not match is
-    built again.
+    built again. What processes left that were killed while they built is removed before the next entry is built.
 
     Args:
         folder: Folder of the cache; made if missing.
@@ -60,12 +66,7 @@ def cached(folder: Path, name: str, build: Callable[[], datasets.Dataset]) -> da
         return datasets.load_from_disk(str(entry))
     if entry.exists():
         logger.warning("%s: the cached entry is damaged; it is built again", entry)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=folder, prefix=".building-"))
-    except PermissionError as error:
-        raise PermissionError(f"{folder}: the cache cannot be written; set data.cache or TOOLKIT_CACHE") from error
-    try:
+    with _beside(folder) as beside:
         _save(build(), beside / "new")
         if entry.exists() and not _is_intact(entry):
             os.replace(entry, beside / "damaged")
@@ -74,9 +75,39 @@ def cached(folder: Path, name: str, build: Callable[[], datasets.Dataset]) -> da
         except OSError:
             if not _is_intact(entry):  # else another process was faster
                 raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return datasets.load_from_disk(str(entry))
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """A folder of this process's own in the cache, locked while it is there: others remove those without a lock."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Nobody sweeps between the making of a folder and its locking. Others who share the cache take this lock, too.
+        with FileLock(folder / _LOCK, mode=0o666):
+            _sweep(folder)
+            beside = Path(tempfile.mkdtemp(dir=folder, prefix=_BUILDING))
+            held = FileLock(beside / _LOCK)
+            held.acquire()
+    except PermissionError as error:
+        raise PermissionError(f"{folder}: the cache cannot be written; set data.cache or TOOLKIT_CACHE") from error
+    try:
+        yield beside
+    finally:
+        held.release()
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes left that were killed: the operating system released their locks."""
+    for left in folder.glob(f"{_BUILDING}*"):
+        lock = FileLock(left / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, OSError):  # It is being built in, has just been removed, or is another user's.
+            continue
+        lock.release()
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _save(data: datasets.Dataset, entry: Path) -> None:
@@ -87,18 +118,13 @@ def _save(data: datasets.Dataset, entry: Path) -> None:
     finally:
         if shown:
             enable_progress_bars()
-    hashes = {path.name: _hash(path) for path in sorted(entry.iterdir())}
+    hashes = {path.name: checksum(path) for path in sorted(entry.iterdir())}
     (entry / _MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
 
 
 def _is_intact(entry: Path) -> bool:
     try:
         hashes = json.loads((entry / _MANIFEST).read_text(encoding="utf-8"))
-        return bool(hashes) and all(_hash(entry / name) == value for name, value in hashes.items())
+        return bool(hashes) and all(checksum(entry / name) == value for name, value in hashes.items())
     except (OSError, ValueError, AttributeError):
         return False
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

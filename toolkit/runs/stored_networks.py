@@ -1,5 +1,6 @@
 """The networks of a run: measured, and stored with their rows of the report."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ from toolkit.data import TaskData
 from toolkit.evaluation import costs
 from toolkit.evaluation.judging import judge
 from toolkit.evaluation.report import Report, Row
+from toolkit.files.checksums import checksum
 from toolkit.files.json_files import write_json
 from toolkit.models import storage
 from toolkit.models.encoder import max_positions, prunable_weights, transformer_blocks
@@ -25,6 +27,8 @@ from toolkit.options.values import lasting_yaml
 from toolkit.pruning.masks import sparsity
 
 Judging = Callable[[PreTrainedModel], tuple[Mapping[str, float], Mapping[str, Any]]]
+ROW = "row.json"
+_SUMS = "sha256"  # Beside the rows: the checksum of each file of weights.
 LENGTH = 128  # Tokens of the sentence that MACs are stated for, or as many as the network takes.
 
 
@@ -89,6 +93,8 @@ def store_network(
 ) -> None:
     """Measure a network as it is stored, store it, and write its row, which says that its stage is complete.
 
+    Beside the row stand checksums of the files of weights, by which `damaged_file` judges them later.
+
     Args:
         network: What is stored; it is left on the CPU.
         target: Its folder.
@@ -112,7 +118,42 @@ def store_network(
         overwrite=True,  # An attempt may have ended between the saving and the row.
     )
     row = replace(row, bytes=costs.bytes_on_disk(target))
-    write_json(target / "row.json", Report((row,)).to_json())
+    write_json(target / ROW, {**Report((row,)).to_json(), _SUMS: _checksums(target)})
+
+
+def damaged_file(folder: Path) -> str | None:
+    """Name of a file that is not what was stored with a network's row; ``None`` if there is none.
+
+    Of a network that was stored without checksums nothing can be said: ``None``.
+
+    Args:
+        folder: Of a network with its row.
+    """
+    try:
+        stored = json.loads((folder / ROW).read_text(encoding="utf-8"))
+        if _SUMS not in stored:
+            return None
+        expected = dict(stored[_SUMS])
+    except (OSError, ValueError, TypeError, RecursionError):
+        return ROW
+    found = _checksums(folder)
+    return next((name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)), None)
+
+
+def check_network(folder: Path) -> None:
+    """Refuse a network that was damaged since it was stored.
+
+    Args:
+        folder: Of a network with its row.
+
+    Raises:
+        ValueError: If a file of weights, or the row, is not what was stored.
+    """
+    if name := damaged_file(folder):
+        raise ValueError(
+            f"The network in {folder} is damaged: {name} is not what was stored. Delete {folder}, and the same "
+            "command with resume=true makes it again."
+        )
 
 
 def predictions_file(output: Path, name: str) -> Path:
@@ -127,7 +168,12 @@ def predictions_file(output: Path, name: str) -> Path:
 
 def read_row(folder: Path) -> Row:
     """Row of the network that is saved in a folder."""
-    return Report.read(folder / "row.json").rows[0]
+    return Report.read(folder / ROW).rows[0]
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """Checksums of a folder's files of weights, by their names."""
+    return {file.name: checksum(file) for file in sorted(folder.glob("*.safetensors")) if file.is_file()}
 
 
 def model_card(row: Row, network: PreTrainedModel) -> str:

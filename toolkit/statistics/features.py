@@ -11,7 +11,6 @@ The folder of a split's features::
 While it is being filled it lies beside its place, as ``.NAME.partial``.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -37,6 +36,7 @@ from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
 from toolkit.data.tokenization import IGNORED
+from toolkit.files.checksums import checksum
 from toolkit.files.sealed import is_sealed
 from toolkit.models.pooling import Pooling
 from toolkit.statistics.collect import SAVE_EVERY, collect, hold_total
@@ -203,7 +203,7 @@ def extract_features(
             np.save(beside / "sentences.npy", sentences)
             for file in (*beside.glob(f"*{_PASS}*"), beside / _PLAN):
                 file.unlink()
-            hashes = {name: _hash(beside / name) for name in ("states.npy", "labels.npy", "sentences.npy")}
+            hashes = {name: checksum(beside / name) for name in ("states.npy", "labels.npy", "sentences.npy")}
             manifest = {**plan, "sha256": hashes, "seconds": round(writer.seconds(), 3)}
             (beside / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             if folder.exists():  # damaged, or empty
@@ -320,7 +320,7 @@ def _is_there(folder: Path, plan: Mapping[str, Any]) -> bool:
         raise FileExistsError(
             f"{folder} holds other features ({', '.join(differing)} differ); delete it, or choose another folder."
         )
-    if all((folder / name).is_file() and _hash(folder / name) == value for name, value in hashes.items()):
+    if all((folder / name).is_file() and checksum(folder / name) == value for name, value in hashes.items()):
         return True
     return _rebuilt(folder)
 
@@ -332,8 +332,3 @@ def _rebuilt(folder: Path) -> bool:
 
 def _is_first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
