@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from transformers import BertConfig, BertForPreTraining, PreTrainedTokenizerFast
+
+# A busy machine is no fault of an example.
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 _WORDS = (
     *("the", "a", "an", "this", "that", "it", "he", "she", "they", "cat", "dog", "man", "woman", "city", "river"),

@@ -50,7 +50,7 @@ REPORTED = {
 # How the predictions are made: at random, or as a network predicts that has lost everything or nothing.
 MANNERS = ("random", "close", "constant", "perfect", "reversed", "constant targets")
 sets = st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 40), st.sampled_from(MANNERS))
-thousand = settings(max_examples=1000, deadline=None, database=None)
+thousand = settings(max_examples=1000, database=None)
 Case = tuple[int, int, str]
 
 

@@ -383,7 +383,7 @@ def drawn_nothing(full: Judgement) -> Judgement:
     return judgement(full.name, Predictions(outputs=rows.outputs[:0], targets=rows.targets[:0], index=rows.index[:0]))
 
 
-@settings(max_examples=20, deadline=None)  # statsmodels collects garbage in every call, which takes its time
+@settings(max_examples=20)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
     corrected = holm(p_values)

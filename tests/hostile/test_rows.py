@@ -16,7 +16,7 @@ from toolkit.data.text_sources import file_texts
 from toolkit.tasks import TASKS, Task
 
 Row = dict[str, Any]
-quick = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # What a reader may stumble over, beside any text at all.
 ODD = ("\x00", "\ufeff", "\r", "\r\n", "\u2028", "\x85", "\t\t", "  ", " ", "\t", "#", '"', "_", "-DOCSTART-", "\n\n")
 CELLS = st.one_of(

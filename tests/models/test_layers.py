@@ -299,7 +299,7 @@ def tiny_bert(depth: int) -> BertModel:
     return network.eval()
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.data())
 def test_dropping_twice_is_dropping_once(data: st.DataObject) -> None:
     depth = data.draw(st.integers(1, 6))

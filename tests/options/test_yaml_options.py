@@ -17,7 +17,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text("abcdef", min_size=1), VALUES, min_size=1, max_size=4))
 def test_what_is_written_is_read(content: object) -> None:
     assert load_options(f"x: 1\ny: {yaml.safe_dump(content, default_flow_style=True, width=10**6)}") == {

@@ -10,7 +10,7 @@ from toolkit.pruning import masks
 from toolkit.pruning.masks import mask_smallest, prune_smallest, sparsity, zeros
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.data())
 def test_mask_equals_a_stable_sort(scores: list[int], data: st.DataObject) -> None:
     count = data.draw(st.integers(0, len(scores)))

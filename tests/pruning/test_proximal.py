@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from toolkit.pruning.proximal import penalty_for_sparsity, resistance, reweight, shrink_, soft_threshold
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.floats(-3, 3), st.floats(0, 2))
 def test_soft_threshold_minimises_the_proximal_problem(weight: float, threshold: float) -> None:
     def objective(x: float) -> float:
