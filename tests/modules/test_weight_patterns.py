@@ -24,7 +24,7 @@ FAMILIES: dict[str, tuple[type[WeightPruning], dict[str, Any]]] = {
     "curvature": (MagnitudePruning, {"score": "curvature", "scope": "layer", "interval": 3}),
     "proximal": (ProximalPruning, {}),
     "outer loop": (ProximalPruning, {"reweight_interval": 4, "metric": "euclidean"}),
-    "penalty in the loss": (ProximalPruning, {"regularizer": "loss", "metric": "euclidean"}),
+    "penalty in the loss": (ProximalPruning, {"regularizer": "loss", "metric": "euclidean", "penalty": 1e-6}),
     "movement": (MovementPruning, {"interval": 3}),
     "wanda": (WandaPruning, {}),
 }

@@ -11,9 +11,11 @@ import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from toolkit.data import TaskData
 from toolkit.modules.fine_tuning import FineTuning
+from toolkit.modules.labels import network_inputs
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.movement_pruning import MovementPruning
 from toolkit.modules.proximal_pruning import ProximalPruning
@@ -29,7 +31,7 @@ METHODS: dict[str, tuple[type[WeightPruning], dict[str, Any]]] = {
     "euclidean": (ProximalPruning, {"metric": "euclidean"}),
     "outer loop": (ProximalPruning, {"reweight_interval": 4, "exponent": "rising"}),
     "every third step": (ProximalPruning, {"interval": 3}),
-    "penalty in the loss": (ProximalPruning, {"regularizer": "loss", "metric": "euclidean"}),
+    "penalty in the loss": (ProximalPruning, {"regularizer": "loss", "metric": "euclidean", "penalty": 1e-6}),
     "gradual": (MagnitudePruning, {}),
     "gradual by curvature": (MagnitudePruning, {"score": "curvature"}),
     "iterative per layer": (MagnitudePruning, {"schedule": "iterative", "scope": "layer", "rounds": 3}),
@@ -276,18 +278,53 @@ def test_frozen_targets_are_refused(data: TaskData, tiny_network: Path, make_tra
 def test_penalty_in_the_loss_acts_in_its_window_alone(
     data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
 ) -> None:
-    options: dict[str, Any] = {"sparsity": None, "penalty": 1e6, "regularizer": "loss", "metric": "euclidean"}
-    module = build("adam", data, tiny_network, prune_start=0.5, **options)
+    module = build("penalty in the loss", data, tiny_network, prune_start=0.5, penalty=1e6)
     losses: list[float] = []
 
     class Read(Callback):
         def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
             losses.append(float(outputs["loss"]))
 
-    with pytest.warns(UserWarning, match="nothing is pruned"):  # Small weights are not zero ones.
-        make_trainer(callbacks=[Read()]).fit(module, datamodule=data)
+    make_trainer(callbacks=[Read()]).fit(module, datamodule=data)
     start, end = module.window()
     assert {step for step, loss in enumerate(losses) if loss > 1e3} == set(range(start, end))
+    assert module.natural_sparsity == 0
+
+
+def test_penalty_in_the_loss_is_weighed_against_the_labels(make_trainer: Callable[..., Trainer]) -> None:
+    """It adds γ·α·sign(w) with the γ that was given, whatever the sparsity; at 1e-5 MiniLM still sees its labels."""
+    data = TaskData("synthetic_sentiment", network="minilm", size=64, batch_size=16)
+    penalty, calm = 1e-5, Training(dropout=0.0)
+    module = ProximalPruning(
+        data.task,
+        "minilm",
+        sparsity=0.8,
+        penalty=penalty,
+        metric="euclidean",
+        regularizer="loss",
+        prune_start=0.0,
+        prune_fraction=1.0,
+        training=calm,
+    )
+    weights = list(module.weights.values())
+    shares: list[float] = []
+
+    class Compare(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
+            loss = cross_entropy(module.network(**network_inputs(batch)).logits, batch["labels"])
+            self.of_labels = torch.autograd.grad(loss, weights)
+
+        def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            pulls = [penalty * weight.detach().sign() / (weight.detach().abs() + 1e-3) for weight in weights]
+            for weight, of_labels, pull in zip(weights, self.of_labels, pulls, strict=True):
+                torch.testing.assert_close(weight.grad, of_labels + pull, rtol=1e-3, atol=1e-6)
+            norms = [torch.cat([part.flatten() for part in parts]).norm() for parts in (self.of_labels, pulls)]
+            shares.append(float(norms[0] / (norms[0] + norms[1])))
+
+    make_trainer(max_epochs=-1, max_steps=2, limit_val_batches=0, callbacks=[Compare()]).fit(module, datamodule=data)
+    assert len(shares) == 2
+    assert 0.02 < min(shares) <= max(shares) < 0.98  # A penalty of 0.2, fit for proximal steps, leaves 3e-6 of it.
+    assert masks.sparsity(module.weights) == pytest.approx(0.8, abs=1e-6)
 
 
 def test_layer_scope_prunes_every_matrix_alike(
@@ -383,6 +420,11 @@ def test_checkpoint_holds_tensors_and_numbers_alone(
         ({"epsilon": 0.0}, "epsilon must be positive"),
         ({"interval": 0}, "interval"),
         ({"regularizer": "loss"}, "add model.metric=euclidean"),
+        ({"regularizer": "loss", "metric": "euclidean"}, "needs model.penalty, .* Got penalty None and sparsity 0.7"),
+        (
+            {"regularizer": "loss", "metric": "euclidean", "penalty": 1e-6, "sparsity": None},
+            "and model.sparsity, .* Got penalty 1e-06 and sparsity None",
+        ),
         ({"prune_start": 0.6, "prune_fraction": 0.6}, "prune_fraction"),
         ({"targets": "no such weight"}, "no such weight"),
     ],
