@@ -62,7 +62,7 @@ def test_perplexity_of_a_network_that_knows_nothing_is_the_vocabulary(data: Text
 
 
 def test_nothing_masked_is_an_error(tiny_network: Path, tmp_path: Path) -> None:
-    (tmp_path / "text").write_text("a\n" * 20)
+    (tmp_path / "text").write_text("\n".join("abcdefghijklmnopqrst"))
     data = Text([tmp_path / "text"], network=str(tiny_network), mask_fraction=1e-6)
     with pytest.raises(ValueError, match=r"none of the tokens of the 1 rows.*raise data\.dev_fraction"):
         judge_masked_lm(AutoModelForMaskedLM.from_pretrained(tiny_network), data)

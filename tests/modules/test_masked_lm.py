@@ -6,9 +6,20 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
+from packaging.version import Version
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    DebertaV2Config,
+    DebertaV2ForMaskedLM,
+)
 
 from toolkit.data import Text
 from toolkit.data.text import MASKED_LM
@@ -186,6 +197,49 @@ def test_head_that_is_not_tied_is_tied(tiny_network: Path, tmp_path: Path) -> No
     network.save_pretrained(tmp_path)
     loaded = AutoModelForMaskedLM.from_pretrained(tmp_path)
     assert loaded.get_output_embeddings().weight is loaded.get_input_embeddings().weight
+
+
+@pytest.mark.skipif(
+    Version(transformers.__version__) < Version("5.20"),
+    reason="transformers before 5.20 cannot load what it saves of this network: it ties a weight there is not",
+)
+def test_head_that_is_given_the_embeddings_is_tied(
+    text: Text, tiny_network: Path, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    """DeBERTa-v2's own head has no output layer; what transformers calls one is the matrix before it."""
+    config = DebertaV2Config(
+        vocab_size=len(text.tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64, relative_attention=True, pos_att_type=["p2c", "c2p"],
+        legacy=False, pad_token_id=0,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    folder = tmp_path / "deberta"
+    DebertaV2ForMaskedLM(config).save_pretrained(folder)
+    text.tokenizer.save_pretrained(folder)
+    module = build("proximal", folder)
+    batch = next(iter(text.train_dataloader()))
+    inputs = {name: value for name, value in batch.items() if name != "index"}
+    loss = module.loss(batch)
+    torch.testing.assert_close(loss, AutoModelForMaskedLM.from_pretrained(folder)(**inputs).loss)
+    loss.backward()
+    gradient = module.network.get_input_embeddings().weight.grad
+    unread = sorted(set(range(1, config.vocab_size)) - set(batch["input_ids"].flatten().tolist()))
+    assert gradient[unread].any(1).all()  # By the head alone.
+    module.network.zero_grad()
+    make_trainer(max_epochs=1).fit(module, datamodule=text)
+    assert masks.sparsity(prunable_weights(module.network)) == pytest.approx(0.7, abs=1e-4)
+    module.network.save_pretrained(tmp_path / "sparse")
+    stored = AutoModelForMaskedLM.from_pretrained(tmp_path / "sparse").eval()
+    with torch.no_grad():
+        ids = batch["input_ids"], batch["attention_mask"]
+        assert torch.equal(stored(*ids).logits, module.network.eval()(*ids).logits)
+
+
+def test_head_that_cannot_be_tied_is_refused(tiny_network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = BertForMaskedLM(AutoConfig.from_pretrained(tiny_network, tie_word_embeddings=False))
+    monkeypatch.setattr(network, "tie_weights", lambda: None)
+    with pytest.raises(ValueError, match=r"BertForMaskedLM has a matrix of its own .* cannot be tied"):
+        tie_head(network)
 
 
 def test_dropout_replaces_every_probability(tiny_network: Path) -> None:

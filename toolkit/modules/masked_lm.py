@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
@@ -116,6 +117,8 @@ class MagnitudePretraining(MagnitudePruning, MaskedLanguageModelling):
 def tie_head(network: PreTrainedModel) -> None:
     """Make the output layer of a masked language model share the matrix of the token embeddings.
 
+    DeBERTa-v2's own head (``legacy=false``) has no output layer: it is given the embeddings, and is tied by that.
+
     Args:
         network: With its head; most come with it tied.
 
@@ -124,16 +127,21 @@ def tie_head(network: PreTrainedModel) -> None:
     """
 
     def is_tied() -> bool:
-        head = network.get_output_embeddings()
-        return isinstance(head, nn.Module) and head.weight is network.get_input_embeddings().weight
+        head: Any = network.get_output_embeddings()
+        embeddings: Any = network.get_input_embeddings().weight
+        if isinstance(head, nn.Module) and head.weight is embeddings:
+            return True
+        encoder = {id(weight) for weight in network.base_model.parameters()}
+        beside = [weight for weight in network.parameters() if weight.ndim > 1 and id(weight) not in encoder]
+        return not any(len(embeddings) in weight.shape for weight in beside)
 
     if not is_tied():
         network.config.tie_word_embeddings = True
         network.tie_weights()
     if not is_tied():
         raise ValueError(
-            f"The head of {type(network).__name__} is not tied to its embeddings, and cannot be; give an encoder such "
-            "as BERT, RoBERTa, ELECTRA or ModernBERT."
+            f"The head of {type(network).__name__} has a matrix of its own over the vocabulary, which cannot be tied "
+            "to its embeddings; give an encoder such as BERT, RoBERTa, ELECTRA or ModernBERT."
         )
 
 
