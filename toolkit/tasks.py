@@ -29,7 +29,7 @@ class Hub:
     """Where the Hugging Face hub has a task's data, and how its columns are called there.
 
     Args:
-        path: Repository on the hub, or a local folder that ``datasets.load_dataset`` reads.
+        path: Repository on the hub, or a local folder of CSV, TSV, JSON, Parquet or Arrow files.
         splits: The hub's split for each of the task's: ``{"train": "train", "test": "validation"}``.
         texts: Columns of the texts; of a tagging task the column of the word lists.
         label: Column of the label, the score or the tag lists.

@@ -11,7 +11,13 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torchmetrics import MeanMetric
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from tests.hostile.mutations import Mutate, in_bytes, in_header, in_json, in_lines
 from toolkit.comparison.cells import read_cells, write_cells
@@ -121,7 +127,9 @@ def networks(folder: Path, tokenizer: Path) -> list[Format]:
         vocab_size=30, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12,
         max_position_embeddings=16,
     )  # fmt: skip
-    dense, parted, sparse, neurons = (folder / name for name in ("dense", "parted", "sparse", "neurons"))
+    dense, parted, sparse, neurons, shared = (
+        folder / name for name in ("dense", "parted", "sparse", "neurons", "shared")
+    )
     network = BertForSequenceClassification(config)
     network.save_pretrained(dense)
     network.save_pretrained(parted, max_shard_size="4KB")
@@ -136,6 +144,11 @@ def networks(folder: Path, tokenizer: Path) -> list[Format]:
             encoder=config.to_dict(), kept=[[0, 3], [], [1, 2, 7]], pooling="mean", special_ids=[1, 2]
         )
     ).save_pretrained(neurons)
+    groups = AlbertConfig(
+        vocab_size=30, embedding_size=4, hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=12, max_position_embeddings=16,
+    )  # fmt: skip
+    AlbertForSequenceClassification(groups).save_pretrained(shared)
     words = folder / "words"
     PreTrainedTokenizerFast.from_pretrained(tokenizer).save_pretrained(words)  # type: ignore[no-untyped-call]
     config.save_pretrained(words)
@@ -146,6 +159,7 @@ def networks(folder: Path, tokenizer: Path) -> list[Format]:
             "network, safetensors", dense / "model.safetensors", lambda: storage.load(dense), (in_header, in_bytes), 4
         ),
         Format("network, index", parted / "model.safetensors.index.json", lambda: storage.load(parted), text, 4),
+        Format("ALBERT, config.json", shared / "config.json", lambda: storage.load(shared), text, 4),
         Format("neurons, config.json", neurons / "config.json", lambda: storage.load(neurons), text, 4),
         Format("sparse file", sparse / SPARSE_FILE, lambda: read_sparse(sparse / SPARSE_FILE), (in_header, in_bytes)),
         Format("sparse network", sparse / SPARSE_FILE, lambda: storage.load(sparse), (in_header, in_bytes), 3),

@@ -23,6 +23,16 @@ VALUES: tuple[Any, ...] = (
     *([], {}, [[]], [None], [-1], [0, 0], [2**62, 2**62], list(range(1000)), {"": 0}, {"class_path": "os.system"}),
 )
 
+# Entries of a config that make lists, modules or downloads of what they say, whether they were there or not.
+ADDED: tuple[tuple[str, Any], ...] = (
+    *(("num_labels", 10**5), ("num_labels", 2 * 10**7), ("num_hidden_layers", 999), ("num_hidden_layers", 10**10)),
+    *(("num_hidden_groups", 1000), ("num_hidden_groups", 10**7), ("inner_group_num", 3000), ("n_layer", 10**9)),
+    *(("num_layers", 10**9), ("encoder_layers", 10**9), ("attention_types", [[["global"], 10**9]])),
+    *(("max_position_embeddings", 10**6), ("type_vocab_size", 10**8), ("model_type", "albert"), ("model_type", "gpt2")),
+    *(("attn_implementation", "evil/kernel"), ("experts_implementation", "evil/kernel"), ("use_kernels", True)),
+    *(("auto_map", {"AutoConfig": "evil.Evil"}), ("configuration_files", ["config.4.0.0.json"])),
+)
+
 
 def in_bytes(content: bytes, draw: random.Random) -> bytes:
     """Change, insert, remove, repeat or cut off bytes, one to four times."""
@@ -95,6 +105,10 @@ def changed(content: Any, draw: random.Random) -> Any:
             places.append((holder, key))
             if isinstance(holder[key], dict | list):
                 waiting.append(holder[key])
+    if draw.random() < 0.2:
+        for name, value in draw.sample(ADDED, draw.choice((1, 2, 3))):
+            mapping = draw.choice([holder[key] for holder, key in places if isinstance(holder[key], dict)] or [{}])
+            mapping[name] = json.loads(json.dumps(value))
     for _ in range(draw.choice((1, 1, 2))):
         holder, key = draw.choice(places)
         if (isinstance(holder, dict) and key not in holder) or (isinstance(holder, list) and key >= len(holder)):

@@ -1,5 +1,6 @@
 """A short run of the fuzzer; ``python tests/hostile/fuzz.py --seconds 600`` is a long one."""
 
+import json
 import random
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from tests.hostile.formats import Format
 from tests.hostile.fuzz import attempt, fuzz, summary
-from tests.hostile.mutations import in_bytes
+from tests.hostile.mutations import ADDED, in_bytes, in_json
 from tests.hostile.small_tokenizer import write_tokenizer
 
 
@@ -16,7 +17,7 @@ def test_every_kind_of_file_survives(tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "own")
     tallies = fuzz(tmp_path, tmp_path / "own", seconds=4, seed=0)
     print(summary(tallies))
-    assert len(tallies) == 28
+    assert len(tallies) == 29
     assert all(tally.counts.total() for tally in tallies.values())
     assert not any(tally.failures for tally in tallies.values()), summary(tallies)
 
@@ -42,3 +43,8 @@ def test_changes_depend_on_the_seed_alone() -> None:
     content = b"a\tb\nc\td\n" * 20
     changed = [in_bytes(content, random.Random(seed)) for seed in (1, 1, 2)]
     assert changed[0] == changed[1] != changed[2]
+
+
+def test_configs_get_entries_that_they_did_not_have() -> None:
+    found = b"".join(in_json(b'{"a": {"b": 1}}', random.Random(seed)) for seed in range(500))
+    assert all(f'"{key}": '.encode() in found for key, _ in ADDED)

@@ -20,6 +20,7 @@ from toolkit.evaluation.predictions import Judgement
 from toolkit.models import storage
 from toolkit.models.encoder import load_network, load_tokenizer
 from toolkit.models.neuron_config import NeuronSelectionConfig
+from toolkit.models.pretrained import load_config
 from toolkit.models.sparse_storage import SPARSE_FILE, read_sparse, write_sparse
 from toolkit.runs.training_stage import SealedCheckpoints
 from toolkit.statistics.features import Features
@@ -128,11 +129,35 @@ def test_code_of_a_folder_is_not_run(where: str, folder: Path, monkeypatch: pyte
         ({"attn_implementation": "flash_attention_2"}, "asks for the attention kernel"),
         ({"encoder": {"_attn_implementation": "evil/evil"}}, "asks for the attention kernel"),
         ({"quantization_config": {"quant_method": "evil"}}, "has a quantization_config"),
-        ({"hidden_size": 2**31}, "Storage size calculation overflowed"),
-        ({"vocab_size": 2**40}, "asks for 8,796,.* weights, but"),
-        ({"max_position_embeddings": 2**33}, "asks for 68,719,.* weights, but"),
-        ({"num_hidden_layers": 10**6}, "num_hidden_layers 1000000, expected 0 to 1000"),
+        ({"hidden_size": 2**31}, "asks for at least 64,424,.* weights, but .* stored"),
+        ({"vocab_size": 2**40}, "asks for at least 8,796,.* weights, but .* stored"),
+        ({"max_position_embeddings": 2**33}, "asks for at least 68,719,.* weights, but .* stored"),
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers 1000000, expected at most 1000"),
         ({"num_hidden_layers": -1}, "num_hidden_layers -1"),
+        ({"num_labels": 20_000_000}, r"20000000 labels \(num_labels\), expected at most 10000"),
+        ({"id2label": dict.fromkeys(range(10_001), "x")}, r"10001 labels \(id2label\), expected at most 10000"),
+        ({"encoder": {"num_labels": 10**7}}, "10000000 labels"),
+        ({"encoder": [{"n_layer": 10**7}]}, "n_layer 10000000, expected at most 1000"),
+        ({"model_type": "albert", "num_hidden_groups": 10**7}, "num_hidden_groups 10000000, expected at most 1000"),
+        ({"model_type": "albert", "inner_group_num": 3000}, "inner_group_num 3000, expected at most 1000"),
+        ({"model_type": "albert", "num_hidden_groups": 1e9}, "num_hidden_groups 1000000000.0, expected"),
+        ({"model_type": "gpt_neo", "attention_types": [[["global"], 10**9]]}, "attention_types 1000000000, expected"),
+        (
+            {
+                "model_type": "albert",
+                "architectures": ["AlbertForSequenceClassification"],
+                "num_hidden_groups": 1000,
+                "inner_group_num": 1000,
+            },
+            "asks for at least .* modules and tensors, but .* stored",
+        ),
+        (
+            {"model_type": "albert", "architectures": ["AlbertForSequenceClassification"], "num_hidden_groups": -1},
+            "has no list of 2 transformer blocks",
+        ),
+        ({"experts_implementation": "evil/kernel"}, "asks for kernels, experts_implementation"),
+        ({"use_kernels": True}, "asks for kernels, use_kernels"),
+        ({"configuration_files": ["config.4.0.0.json"]}, "names configuration_files to read in its place"),
         ({"num_attention_heads": 0}, "Cannot load"),
         ({"hidden_size": "x"}, "expected int, got str"),
         ({"hidden_act": "os.system"}, "Cannot load"),
@@ -146,6 +171,58 @@ def test_code_of_a_folder_is_not_run(where: str, folder: Path, monkeypatch: pyte
 def test_configs_that_ask_for_something_else(values: dict[str, Any], message: str, folder: Path) -> None:
     with_config(folder, **values)
     refused(folder, message)
+
+
+def test_names_of_labels_are_no_keys(folder: Path) -> None:
+    names = [f"x{number}" for number in range(1200)] + ["num_hidden_layers", "auto_map", "num_labels"]
+    with_config(folder, id2label=dict(enumerate(names)), label2id={name: number for number, name in enumerate(names)})
+    assert load_config(str(folder)).num_labels == 1203
+
+
+@pytest.fixture
+def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that the hub has as ``someone/network``, in the way of transformers' own look-up of a file."""
+
+    def cached_file(source: Any, filename: str, **_: Any) -> str | None:
+        assert source == "someone/network"
+        return str(folder / filename) if (folder / filename).is_file() else None
+
+    for module in ("configuration_utils", "utils.peft_utils", "models.auto.tokenization_auto"):
+        monkeypatch.setattr(f"transformers.{module}.cached_file", cached_file)
+    for module in ("configuration_utils", "models.auto.tokenization_auto"):
+        monkeypatch.setattr(f"transformers.{module}.resolve_revision", lambda *_, **__: None, raising=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"_attn_implementation": "evil/kernel"}, "asks for the attention kernel 'evil/kernel'"),
+        ({"encoder": {"attn_implementation": "evil/kernel"}}, "asks for the attention kernel"),
+        ({"experts_implementation": "evil/kernel"}, "asks for kernels"),
+        ({"auto_map": {"AutoConfig": "evil.Evil"}}, "has an entry auto_map"),
+        ({"text_config": {"quantization_config": {"quant_method": "evil"}}}, "has a quantization_config"),
+        ({"num_labels": 20_000_000}, "20000000 labels"),
+        ({"num_hidden_layers": 10**10}, "num_hidden_layers 10000000000"),
+    ],
+)
+def test_configs_of_the_hub_are_judged_before_they_are_built(
+    values: dict[str, Any], message: str, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_config("someone/network").model_type == "bert"
+    with_config(hub, **values)
+    monkeypatch.setattr(BertConfig, "__init__", lambda *_, **__: pytest.fail("it was built"))
+    with pytest.raises(ValueError, match=message):
+        load_config("someone/network")
+
+
+def test_adapters_and_tokenizers_of_the_hub(hub: Path) -> None:
+    (hub / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/else"}')
+    with pytest.raises(ValueError, match="someone/network holds an adapter"):
+        load_config("someone/network")
+    (hub / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["evil.Evil", null]}}')
+    with pytest.raises(ValueError, match="The tokenizer's config of someone/network has an entry auto_map"):
+        load_tokenizer("someone/network")
 
 
 @pytest.mark.parametrize("text", ["[]", "[" * 100_000, '"x"', "{", "\ufeff{}", '{"a": 1' + "0" * 5000 + "}"])

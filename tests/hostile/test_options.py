@@ -69,12 +69,33 @@ def test_class_paths_run_nothing(door: Door, path: str, capsys: pytest.CaptureFi
     with pytest.raises((ValueError, SystemExit)) as refused:
         door("fine_tuning", {"trainer.callbacks": [given]})
     said = str(refused.value) if door is third else capsys.readouterr().err
-    if path == "toolkit.data.Text":
-        assert "toolkit.data.Text does not correspond to a subclass of Callback" in said
-    else:
-        assert " is not imported: options name only Lightning's own" in said
-        assert "list its module in the environment variable TOOLKIT_CLASSES" in said
+    assert " is not imported: options name only Lightning's own" in said
+    assert "list its module in the environment variable TOOLKIT_CLASSES" in said
     assert not Path(MARK).exists()
+
+
+@pytest.mark.parametrize(
+    "function",
+    ["os.system", "toolkit.cli.main", "toolkit.files.writing.write_text", "toolkit.tasks.Task._error",
+     "toolkit.evaluation.report.Report.read", "toolkit.recipe.load", "recipes.fine_tuning.FineTuningRecipe",
+     "recipes.fine_tuning.FineTuningRecipe.run", "toolkit.data.text_sources.datasets.load_dataset"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("callback", "key"), [("BackboneFinetuning", "lambda_func"), ("ThroughputMonitor", "batch_size_fn")]
+)
+def test_functions_are_no_options(function: str, callback: str, key: str) -> None:
+    given = {"class_path": f"lightning.pytorch.callbacks.{callback}", "init_args": {key: function}}
+    with pytest.raises(ValueError, match=re.escape(f"{function} is not imported")):
+        Resolving("fine_tuning", [f"--trainer.callbacks=[{json.dumps(given)}]"])
+
+
+def test_the_types_of_options_are_found_by_their_paths() -> None:
+    task = {"name": "own", "kind": "classification", "format": "tsv", "metrics": ["accuracy"], "texts": ["text"],
+            "label": "label", "files": {"train": "x", "test": "x"}}  # fmt: skip
+    stages = [{"recipe": "fine_tuning", "name": "first"}]
+    assert len(load("pipeline", stages=stages).stages) == 1
+    for given in (task, {"class_path": "toolkit.tasks.Task", "init_args": task}):
+        assert "name: own" in Resolving("fine_tuning", [f"--data.task={json.dumps(given)}"]).resolved()
 
 
 @pytest.mark.parametrize("words", [["=evil.Evil"], [".class_path=evil.Evil"], ["+=evil.Evil"], ["=[evil.Evil]"]])

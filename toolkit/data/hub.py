@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 
+from toolkit.data.data_sets import check_columns, load_data_set
 from toolkit.data.glue import read_label, text_names
 from toolkit.data.tagging import check_iob2
 from toolkit.tasks import Hub, Task
@@ -27,7 +28,8 @@ def read_hub(task: Task, split: str) -> list[dict[str, Any]]:
     Raises:
         ConnectionError: If the hub cannot be reached.
         FileNotFoundError: If the hub has no such data set.
-        ValueError: If the task is not on the hub, or a column, a label or a tag is not what the task expects.
+        ValueError: If the task is not on the hub, its data set is refused (see `toolkit.data.data_sets`), or a column,
+            a label or a tag is not what the task expects.
     """
     hub = task.hub
     if hub is None:
@@ -42,6 +44,7 @@ def read_hub(task: Task, split: str) -> list[dict[str, Any]]:
     for column in columns:
         if column not in data.column_names:
             raise ValueError(f"{place}: no column {column!r}; there are: {', '.join(data.column_names)}")
+    check_columns(data, columns, place)
     if not len(data):
         raise ValueError(f"{place}: no rows; the split of task {task.name!r} is empty")
     feature = data.features[hub.label]
@@ -56,8 +59,8 @@ def _load(task: str, hub: Hub, split: str, place: str) -> datasets.Dataset:
     try:
         if hub.revision == "refs/convert/parquet":
             files = {split: f"{hub.name or 'default'}/{split}/*.parquet"}
-            return datasets.load_dataset(hub.path, data_files=files, revision=hub.revision, split=split)
-        return datasets.load_dataset(hub.path, hub.name, revision=hub.revision, split=split)
+            return load_data_set(hub.path, split, revision=hub.revision, files=files)
+        return load_data_set(hub.path, split, name=hub.name, revision=hub.revision)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"task {task!r}: {place} was not found on the hub; set data.root or TOOLKIT_DATA to a folder with the files"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import datasets
 
+from toolkit.data.data_sets import check_columns, load_data_set
 from toolkit.data.lines import read_lines
 from toolkit.data.task_data import TaskData
 from toolkit.tasks import Task
@@ -15,10 +16,10 @@ from toolkit.tasks import Task
 
 @dataclass(frozen=True, kw_only=True)
 class TextSet:
-    """A data set of texts on the Hugging Face hub, or in a local folder that ``datasets.load_dataset`` reads.
+    """A data set of texts on the Hugging Face hub, or in a local folder of text and table files.
 
     Args:
-        path: Repository on the hub, or the folder.
+        path: Repository on the hub, or the folder, of text, CSV, TSV, JSON, Parquet or Arrow files.
         name: Configuration of the data set.
         split: The split that is read; ``train[:1%]`` is a part of one.
         column: The column of the texts.
@@ -83,11 +84,12 @@ def hub_texts(source: TextSet) -> list[str]:
     Raises:
         ConnectionError: If the hub cannot be reached.
         FileNotFoundError: If there is no such data set.
-        ValueError: If it cannot be read, has no such column, or the column holds no text.
+        ValueError: If it cannot be read or is refused (see `toolkit.data.data_sets`), has no such column, or the
+            column holds no text.
     """
     where = f"data.hub.path={source.path}{f' ({source.name})' if source.name else ''}, split {source.split}"
     try:
-        data = datasets.load_dataset(source.path, source.name, split=source.split, revision=source.revision)
+        data = load_data_set(source.path, source.split, name=source.name, revision=source.revision)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{where} was not found; give a data set of the hub or a local folder") from error
     except ConnectionError as error:
@@ -97,6 +99,7 @@ def hub_texts(source: TextSet) -> list[str]:
     if source.column not in data.column_names:
         columns = ", ".join(data.column_names)
         raise ValueError(f"{where} has no column {source.column!r}; set data.hub.column to one of {columns}")
+    check_columns(data, [source.column], where)
     values = data[source.column]
     if not all(isinstance(value, str) for value in values):
         raise ValueError(f"{where}: column {source.column!r} holds other things than text; set data.hub.column")

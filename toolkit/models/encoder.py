@@ -280,7 +280,7 @@ def _check_weights(name: str, network: PreTrainedModel, report: dict[str, Any], 
     problems = {
         "lack": missing - pooler - head,
         "have another shape for": mismatched - head,
-        "have more blocks than config.json says:": _beyond_last_block(network, report["unexpected_keys"]),
+        "have more blocks than config.json says:": _beyond_last_block(name, network, report["unexpected_keys"]),
     }
     for problem, keys in problems.items():
         if keys:
@@ -294,9 +294,12 @@ def _check_weights(name: str, network: PreTrainedModel, report: dict[str, Any], 
     return missing | mismatched
 
 
-def _beyond_last_block(network: PreTrainedModel, unexpected: Iterable[str]) -> set[str]:
+def _beyond_last_block(name: str, network: PreTrainedModel, unexpected: Iterable[str]) -> set[str]:
     """Find stored weights of blocks that the network does not have: transformers drops them in silence."""
-    blocks = transformer_blocks(network)
-    path = next(name for name, module in network.base_model.named_modules() if module is blocks)
+    try:
+        blocks = transformer_blocks(network)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    path = next(path for path, module in network.base_model.named_modules() if module is blocks)
     number = re.compile(rf"(?:^|\.){re.escape(path)}\.(\d+)\.")
     return {key for key in unexpected if (found := number.search(key)) and int(found[1]) >= len(blocks)}

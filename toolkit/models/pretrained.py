@@ -13,7 +13,7 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from toolkit.files.checksums import checksum
-from toolkit.models.folder_checks import check_config, check_folder
+from toolkit.models.folder_checks import check_config, check_folder, check_hub_network, check_hub_tokenizer
 
 MINILM = "minilm"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -138,10 +138,13 @@ def load_config(name: str) -> PreTrainedConfig:
 
     Raises:
         FileNotFoundError: If there is no such folder, or the hub does not deliver it.
-        ValueError: If transformers does not know the architecture, or it is an encoder-decoder.
+        ValueError: If transformers does not know the architecture, or it is an encoder-decoder, or asks for what is
+            refused (see `toolkit.models.folder_checks`).
     """
     source = resolve_network(name)
     with reading(source):
+        if not Path(source).is_dir():
+            check_hub_network(source)
         config: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False)
     check_config(config, source)
     if config.is_encoder_decoder:
@@ -171,6 +174,8 @@ def load_tokenizer(name: str, *, words: bool = False) -> PreTrainedTokenizerBase
         )
     options: dict[str, bool] = {"add_prefix_space": True} if words else {}
     with reading(source):
+        if not folder.is_dir():
+            check_hub_tokenizer(source)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
     if not tokenizer.is_fast:
         raise ValueError(f"The tokenizer of {source} is a slow one, which cannot align words. Save a tokenizer.json.")
