@@ -1,6 +1,5 @@
 """A short run of the fuzzer; ``python tests/hostile/fuzz.py --seconds 600`` is a long one."""
 
-import json
 import random
 from pathlib import Path
 
