@@ -6,6 +6,7 @@ import pickle
 import threading
 import zipfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ def pickles(monkeypatch: pytest.MonkeyPatch) -> Path:
     from datasets.packaged_modules.pandas.pandas import Pandas
 
     def tables(self: Any, files: Any) -> Iterator[Any]:
-        for number, file in enumerate(files):
+        lists = ([part] if isinstance(part, str) else part for part in files)  # Old versions give lists of them.
+        for number, file in enumerate(chain.from_iterable(lists)):
             yield number, pa.Table.from_pandas(pickle.loads(Path(file).read_bytes()))
 
     monkeypatch.setattr(Pandas, "_generate_tables", tables)
