@@ -116,7 +116,7 @@ def proximal_pruning(runs: Path, figure: Figure) -> None:
 
 def magnitude_pruning(runs: Path, figure: Figure) -> None:
     """Accuracy over sparsity."""
-    found = table("SST-2 at 60, 80 and 90 % sparsity", "")
+    found = table("SST-2 at 60, 80 and 90% sparsity", "")
     axes = figure.subplots()
     names = ("gradual, by curvature", "RPP, Adam's metric (default)", "gradual, by magnitude (default)")
     for place, name in enumerate(names):

@@ -33,8 +33,11 @@ def networks(data: TaskData) -> dict[str, PreTrainedModel]:
     """One of each kind that the recipes leave, of MiniLM."""
     found = {
         name: load_network("minilm", data.task)
-        for name in (DENSE, "80 % zeros", "three of six blocks", "half of the neurons", "half, blocks of other widths")
-    }
+        for name in (
+            DENSE, "80 % zeros", "three of six blocks", "half of the neurons", "half, blocks of other widths",
+            "three quarters of channels, heads and neurons",
+        )
+    }  # fmt: skip
     weights = prunable_weights(found["80 % zeros"])
     for name, pruned in prune_smallest({name: w.detach().abs() for name, w in weights.items()}, 0.8).items():
         weights[name].data[pruned] = 0
@@ -49,6 +52,14 @@ def networks(data: TaskData) -> dict[str, PreTrainedModel]:
         found["half, blocks of other widths"],
         Structure(
             heads=tuple(tuple(range(count)) for count in heads), neurons=tuple(tuple(range(count)) for count in widths)
+        ),
+    )
+    keep_structure(
+        found["three quarters of channels, heads and neurons"],
+        Structure(
+            heads=tuple(tuple(range(9)) for _ in uniform.heads),
+            neurons=tuple(tuple(range(1152)) for _ in uniform.neurons),
+            hidden=tuple(range(288)),
         ),
     )
     classes = len(data.task.labels)
