@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from toolkit.evaluation.report import Report
 from toolkit.modules.fine_tuning import FineTuning
-from toolkit.recipe import Recipe
+from toolkit.recipe import TrainingRecipe
 
 
 @dataclass(kw_only=True)
-class FineTuningRecipe(Recipe):
+class FineTuningRecipe(TrainingRecipe):
     """Fine-tune a pretrained network on a task, uncompressed: what the other recipes are compared with."""
 
     model: FineTuning

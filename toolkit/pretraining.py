@@ -8,12 +8,12 @@ from toolkit.evaluation.masked_lm import judge_masked_lm
 from toolkit.evaluation.report import Report, Row
 from toolkit.models.encoder import load_masked_lm
 from toolkit.modules.masked_lm import MaskedLanguageModelling
-from toolkit.recipe import Recipe
+from toolkit.recipe import TrainingRecipe
 from toolkit.runs.experiment import Experiment
 
 
 @dataclass(kw_only=True)
-class PretrainingRecipe(Recipe):
+class PretrainingRecipe(TrainingRecipe):
     """Prune an encoder while it goes on pre-training on plain text, and compare it with itself before.
 
     Args:

@@ -48,8 +48,7 @@ class Recipe(ABC):
         trainer: Makes a trainer; called once for each stage.
         output: Folder of the run; by default ``runs/RECIPE-TASK-`` and a hash of the options.
         resume: Continue the run in ``output`` where it was interrupted.
-        timing: How the latency of the networks is measured.
-        saving: How the weights of compressed networks are stored.
+        timing: How the latency of the networks is measured, by the recipes that report it.
         name: Of the recipe.
         config: Every option as it was resolved, in YAML.
     """
@@ -60,7 +59,6 @@ class Recipe(ABC):
     output: Path | None = None
     resume: bool = False
     timing: Timing = Timing()
-    saving: Saving = Saving()
     name: str = ""
     config: str = ""
 
@@ -89,12 +87,31 @@ class Recipe(ABC):
             self.config,
             resume=self.resume,
             timing=self.timing,
-            saving=self.saving,
+            saving=self.stored(),
         )
+
+    def stored(self) -> Saving:
+        """How the weights of compressed networks are stored."""
+        return Saving()
 
 
 @dataclass(kw_only=True)
-class CompressionRecipe(Recipe):
+class TrainingRecipe(Recipe):
+    """Trains networks, and stores them.
+
+    Args:
+        saving: How the weights of compressed networks are stored.
+    """
+
+    saving: Saving = Saving()
+
+    def stored(self) -> Saving:
+        """As ``saving`` says."""
+        return self.saving
+
+
+@dataclass(kw_only=True)
+class CompressionRecipe(TrainingRecipe):
     """Train, compress, recover, evaluate, save, report; the first row of the report is the uncompressed network.
 
     Args:

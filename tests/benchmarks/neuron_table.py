@@ -15,6 +15,7 @@ import shutil
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,20 +106,41 @@ def main() -> None:
                 file.write_text(json.dumps(cell), encoding="utf-8")
                 print(task, seed, {key: cell[key] for key in ("kept", "share", "oracle", "retention")}, flush=True)
             cells[task].append(json.loads(file.read_text(encoding="utf-8")))
-    print("| task | metric | oracle | neurons | share | layers | kept of the oracle | MACs |")
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    print("\n".join(table(cells)))
+
+
+def table(cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """The lines of the table in Markdown.
+
+    Args:
+        cells: Task → what was found with each seed.
+    """
+    lines = [
+        "| task | metric | oracle | neurons | share | layers | kept | MACs |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    means: dict[str, list[float]] = defaultdict(list)
     for task, found in cells.items():
-        kept = "/".join(str(cell["kept"]) for cell in found)
-        layers = "/".join(f"0-{max(cell['layers'])}" for cell in found)
+        values = {key: [100 * cell[key] for cell in found] for key in ("oracle", "share", "retention")}
+        for key, own in values.items():
+            means[key].append(statistics.mean(own))
         numbers = [
-            f"{100 * statistics.mean(cell['oracle'] for cell in found):.1f}",
-            kept,
-            f"{statistics.mean(cell['share'] for cell in found):.1%}",
-            layers,
-            f"{statistics.mean(cell['retention'] for cell in found):.1%}",
-            f"{statistics.mean(cell['macs'] / cell['full_macs'] for cell in found) - 1:+.0%}",
+            spread(values["oracle"]),
+            ", ".join(str(cell["kept"]) for cell in found),
+            f"{means['share'][-1]:.1f} %",
+            ", ".join(dict.fromkeys(f"0-{max(cell['layers'])}" for cell in found)),
+            f"{spread(values['retention'])} %",
+            f"{statistics.mean(cell['macs'] / cell['full_macs'] for cell in found) - 1:+.0%}".replace("%", " %"),
         ]
-        print(f"| {task} | {found[0]['metric'].replace('_', ' ')} | {' | '.join(numbers)} |")
+        lines.append(f"| {task} | {found[0]['metric'].replace('_', ' ')} | {' | '.join(numbers)} |")
+    share, kept = (statistics.mean(means[key]) for key in ("share", "retention"))
+    return [*lines, f"| mean | | | | {share:.1f} % | | {kept:.1f} % | |"]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± standard deviation, of one value itself."""
+    mean = f"{statistics.mean(values):.1f}"
+    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from toolkit.data import TaskData
 from toolkit.models.encoder import transformer_blocks
 from toolkit.modules.layer_dropping import LayerDropping
 from toolkit.pruning.layers import LayerPlan
-from toolkit.statistics.profile import LayerProfile
+from toolkit.statistics.profile import LayerProfile, Profiling
 
 
 def profile(num_blocks: int = 4, **changes: Any) -> LayerProfile:
@@ -94,6 +94,11 @@ def test_baselines_that_keep_everything_and_train_a_part(make: Callable[..., Lay
         ({"strategy": "run", "keep": 2}, "model.score=influence"),
         ({"tolerance": -0.1}, "must not be negative"),
         ({"score": "probe", "tolerance": 1.5}, "model.tolerance is 1.5"),
+        ({"strategy": "top", "keep": 2, "score": "influence"}, "score=influence has no effect with model.strategy=top"),
+        ({"strategy": "random", "keep": 2, "statistics": Profiling(bins=3)}, "statistics=.* has no effect"),
+        ({"score": "influence", "keep": 2, "tolerance": 0.1}, "tolerance=0.1 has no effect with model.score=influence"),
+        ({"keep": 2, "tolerance": 0.1}, "tolerance=0.1 has no effect with model.keep=2"),
+        ({"strategy": "all", "keep": 2}, "keep=2 has no effect with model.strategy=all"),
     ],
 )
 def test_options_that_contradict_each_other(

@@ -180,18 +180,18 @@ def test_a_selection_is_decided_by_the_first_metric_of_its_task() -> None:
     ("options", "message"),
     [
         ({"delta": 1.0}, "selection.delta"),
-        ({"faithful": True, "ranking": "norm"}, "which selection.ranking cannot change"),
-        ({"faithful": True, "delta": 0.1}, "which selection.delta cannot change"),
+        ({"faithful": True, "ranking": "norm"}, "which model.selection.ranking cannot change"),
+        ({"faithful": True, "delta": 0.1}, "which model.selection.delta cannot change"),
         ({"layer_delta": -0.1}, "selection.layer_delta"),
-        ({"layer_delta": 0.02}, r"between 0 and 0.015, half of selection.delta"),
+        ({"layer_delta": 0.02}, r"between 0 and 0.015, half of model.selection.delta"),
         ({"cluster_threshold": 1.5}, "cluster_threshold"),
         ({"caution": -1.0}, "caution"),
         ({"penalties": ()}, "selection.penalties must be numbers"),
         ({"penalties": (0.1, -1.0)}, "selection.penalties must be numbers"),
         ({"penalties": (float("nan"),)}, "selection.penalties must be numbers"),
         ({"l1_share": 1.5}, "selection.l1_share is a part of the penalty"),
-        ({"faithful": True, "l1_share": 0.5}, "which selection.l1_share cannot change"),
-        ({"faithful": True, "penalties": (0.1,)}, "which selection.penalties cannot change"),
+        ({"faithful": True, "l1_share": 0.5}, "which model.selection.l1_share cannot change"),
+        ({"faithful": True, "penalties": (0.1,)}, "which model.selection.penalties cannot change"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], message: str) -> None:

@@ -436,6 +436,21 @@ def test_options_out_of_range_are_refused(
         build("adam", data, tiny_network, **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rounds": 3}, "model.rounds=3 has no effect with model.schedule=gradual"),
+        ({"schedule": "iterative", "interval": 5}, "model.interval=5 has no effect with model.schedule=iterative"),
+        ({"schedule": "one_shot", "interval": 5}, "model.interval=5 has no effect with model.schedule=one_shot"),
+    ],
+)
+def test_options_of_another_schedule_are_refused(
+    options: dict[str, Any], message: str, data: TaskData, tiny_network: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        build("gradual", data, tiny_network, **options)
+
+
 def test_curvature_needs_an_optimizer_that_measures_it(
     data: TaskData, tiny_network: Path, make_trainer: Callable[..., Trainer]
 ) -> None:

@@ -34,6 +34,16 @@ def test_every_kind_of_task_has_a_profile(task: str, tiny_network: Path, tmp_pat
     assert LayerProfile.read(tmp_path / "layers.json") == found
 
 
+def test_probes_read_hidden_states_in_the_precision_that_is_asked_for(tiny_network: Path, tmp_path: Path) -> None:
+    data = TaskData("synthetic_sentiment", network=str(tiny_network), size=120, limit_eval=40)
+    network = load_network(str(tiny_network), data.task)
+    network.base_model.embeddings.LayerNorm.weight.data *= 1e6  # more than half precision can tell
+    with pytest.raises(FloatingPointError, match=r"features_dtype=float32 of model, model\.statistics"):
+        profile_layers(network, data, name="huge", folder=tmp_path / "half", probe=True, trainer=QUIET)
+    options = Profiling(features_dtype="float32")
+    assert profile_layers(network, data, name="huge", folder=tmp_path, probe=True, options=options, trainer=QUIET).probe
+
+
 def made_up(**changes: object) -> LayerProfile:
     values: dict[str, object] = {
         "network": "[bold]x", "task": "none", "rows": 3, "variability": (math.inf, 2.0, 1.0), "influence": (0.1, 0.2),

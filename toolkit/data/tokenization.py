@@ -100,7 +100,7 @@ def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
     limit = tokenizer.model_max_length
     special = tokenizer.num_special_tokens_to_add(pair=True)
     if not special < max_length <= limit:
-        raise ValueError(f"max_length is {max_length}, but must be more than {special} and at most {limit} tokens")
+        raise ValueError(f"data.max_length is {max_length}, but must be more than {special} and at most {limit} tokens")
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -44,6 +44,9 @@ class Latency:
     dtype: str
 
 
+_OF = " (of timing, latency or throughput)"  # The options that are a `Timing`, in one recipe or another.
+
+
 @dataclass(frozen=True, kw_only=True)
 class Timing:
     """How latency is measured.
@@ -66,9 +69,9 @@ class Timing:
     def __post_init__(self) -> None:
         for name in ("batch", "length", "threads"):
             if getattr(self, name) < 1:
-                raise ValueError(f"timing.{name} is {getattr(self, name)}, but must be at least 1.")
+                raise ValueError(f"{name} is {getattr(self, name)}{_OF}, but must be at least 1.")
         if self.seconds < 0:
-            raise ValueError(f"timing.seconds is {self.seconds}; give the seconds to measure for, or 0 for no latency.")
+            raise ValueError(f"seconds is {self.seconds}{_OF}; give the seconds to measure for, or 0 for no latency.")
 
 
 def num_parameters(network: torch.nn.Module) -> int:

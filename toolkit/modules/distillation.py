@@ -27,11 +27,11 @@ class Distillation:
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
-            raise ValueError(f"distillation.temperature must be positive, but got {self.temperature}.")
+            raise ValueError(f"model.distillation.temperature must be positive, but got {self.temperature}.")
         if not 0 <= self.weight <= 1:
-            raise ValueError(f"distillation.weight must lie in [0, 1], but got {self.weight}.")
+            raise ValueError(f"model.distillation.weight must lie in [0, 1], but got {self.weight}.")
         if self.hidden_weight < 0:
-            raise ValueError(f"distillation.hidden_weight must not be negative, but got {self.hidden_weight}.")
+            raise ValueError(f"model.distillation.hidden_weight must not be negative, but got {self.hidden_weight}.")
 
 
 def logits_loss(

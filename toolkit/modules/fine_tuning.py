@@ -102,7 +102,7 @@ class FineTuning(LightningModule):
         if stage == "fit" and teacher is not None and not self._teacher:
             if teacher == "reference":
                 raise ValueError(
-                    "distillation.teacher=reference is the uncompressed network of a recipe's run; "
+                    "model.distillation.teacher=reference is the uncompressed network of a recipe's run; "
                     "outside a recipe give the folder or the name of a fine-tuned network."
                 )
             self._take_teacher(teacher)

@@ -20,6 +20,7 @@ from toolkit.models.layers import first_block_stays, keep_layers
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.training import Training
+from toolkit.options.idle import refuse_idle
 from toolkit.probing.layers import select_layer
 from toolkit.pruning import layers
 from toolkit.pruning.layers import LayerPlan
@@ -99,6 +100,14 @@ class LayerDropping(FineTuning):
             raise ValueError(
                 f"model.tolerance is {tolerance}, but a probe can lose less than all of its score; 0.05 means 5 %."
             )
+        if strategy not in SCORED:
+            unasked = {"score": score, "tolerance": tolerance, "statistics": statistics}
+            refuse_idle(LayerDropping, unasked, f"model.strategy={strategy}")
+        elif not best or (strategy == "drop" and keep is not None):
+            of = f"model.score={score}" if not best else f"model.keep={keep}"
+            refuse_idle(LayerDropping, {"tolerance": tolerance}, of)
+        if strategy == "all":
+            refuse_idle(LayerDropping, {"keep": keep}, "model.strategy=all")
         blocks = transformer_blocks(self.network)  # What is no stack of blocks is refused before any statistics.
         freezes = strategy in ("window", "window_top") or strategy.startswith("train_")
         if freezes and len(blocks) != self.num_blocks:

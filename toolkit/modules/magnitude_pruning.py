@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.training import Training
 from toolkit.modules.weight_pruning import WeightPruning
+from toolkit.options.idle import refuse_idle
 from toolkit.pruning import masks
 from toolkit.pruning.patterns import prune_pattern
 from toolkit.pruning.schedules import Schedule, scheduled_sparsity
@@ -63,6 +64,10 @@ class MagnitudePruning(WeightPruning):
         super().__init__(task, network, targets, sparsity, pattern, prune_start, prune_fraction, training, distillation)
         if self.sparsity is None:
             raise ValueError("model.sparsity is null, which only an N:M pattern makes up for; give a share in [0, 1).")
+        if schedule != "iterative":
+            refuse_idle(MagnitudePruning, {"rounds": rounds}, f"model.schedule={schedule}")
+        if schedule != "gradual":
+            refuse_idle(MagnitudePruning, {"interval": interval}, f"model.schedule={schedule}")
         if scope == "row":
             self.linear_layers("model.scope=row")
         self.pruning_schedule: Schedule = schedule

@@ -13,6 +13,7 @@ from toolkit.modules.distillation import Distillation
 from toolkit.modules.held_zeros import as_numbers
 from toolkit.modules.training import Training
 from toolkit.modules.weight_pruning import WeightPruning
+from toolkit.options.idle import refuse_idle
 from toolkit.pruning import masks
 from toolkit.pruning.movement import movement_gradient, prune_below, score_penalty_gradient
 from toolkit.pruning.patterns import prune_pattern
@@ -95,6 +96,13 @@ class MovementPruning(WeightPruning):
                 "model.sparsity is null, which an N:M pattern or model.mode=soft with an unstructured pattern makes up "
                 f"for, but not mode {mode} with pattern {pattern}; give a share in [0, 1)."
             )
+        if mode == "hard":
+            refuse_idle(MovementPruning, {"penalty": penalty}, "model.mode=hard")
+        if self.sparsity is not None or self.pattern is not None:
+            said = "model.sparsity" if self.sparsity is not None else "model.pattern"
+            refuse_idle(MovementPruning, {"threshold": threshold}, f"{said}, which says how much is hidden")
+        if schedule != "iterative":
+            refuse_idle(MovementPruning, {"rounds": rounds}, f"model.schedule={schedule}")
         if scope == "row":
             self.linear_layers("model.scope=row")
         self.pruning_schedule: Schedule = schedule

@@ -81,28 +81,29 @@ class Selection:
 
     def __post_init__(self) -> None:
         if not 0 <= self.delta < 1:
-            raise ValueError(f"selection.delta is a part of the score, in [0, 1), but got {self.delta}.")
+            raise ValueError(f"model.selection.delta is a part of the score, in [0, 1), but got {self.delta}.")
         most = 1.0 if self.faithful else self.delta / 2
         if self.layer_delta is not None and not 0 <= self.layer_delta <= most:
             raise ValueError(
-                f"selection.layer_delta must lie between 0 and {most:g}, half of selection.delta, as the neurons may "
-                f"lose something, too; but got {self.layer_delta}. Leave it out for a third."
+                f"model.selection.layer_delta must lie between 0 and {most:g}, half of model.selection.delta, as the "
+                f"neurons may lose something, too; but got {self.layer_delta}. Leave it out for a third."
             )
         if self.cluster_threshold is not None and not 0 <= self.cluster_threshold <= 1:
-            raise ValueError(f"selection.cluster_threshold must lie in [0, 1], but got {self.cluster_threshold}.")
+            raise ValueError(f"model.selection.cluster_threshold must lie in [0, 1], but got {self.cluster_threshold}.")
         if self.caution < 0:
-            raise ValueError(f"selection.caution must not be negative, but got {self.caution}.")
+            raise ValueError(f"model.selection.caution must not be negative, but got {self.caution}.")
         if not self.penalties or min(self.penalties) < 0 or not all(map(math.isfinite, self.penalties)):
             raise ValueError(
-                f"selection.penalties must be numbers that are not negative, at least one, but got {[*self.penalties]}."
+                "model.selection.penalties must be numbers that are not negative, at least one, but got "
+                f"{[*self.penalties]}."
             )
         if not 0 <= self.l1_share <= 1:
-            raise ValueError(f"selection.l1_share is a part of the penalty, in [0, 1], but got {self.l1_share}.")
+            raise ValueError(f"model.selection.l1_share is a part of the penalty, in [0, 1], but got {self.l1_share}.")
         given = [item.name for item in fields(self) if item.name in _OURS and getattr(self, item.name) != item.default]
         if self.faithful and given:
             raise ValueError(
-                f"selection.faithful=true does as the authors' code does, which selection.{given[0]} cannot change; "
-                "leave one of the two out."
+                f"model.selection.faithful=true does as the authors' code does, which model.selection.{given[0]} "
+                "cannot change; leave one of the two out."
             )
 
 

@@ -28,13 +28,13 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
-            raise ValueError(f"training.learning_rate must be positive, but got {self.learning_rate}.")
+            raise ValueError(f"model.training.learning_rate must be positive, but got {self.learning_rate}.")
         if self.weight_decay < 0:
-            raise ValueError(f"training.weight_decay must not be negative, but got {self.weight_decay}.")
+            raise ValueError(f"model.training.weight_decay must not be negative, but got {self.weight_decay}.")
         if not 0 <= self.warmup_fraction < 1:
-            raise ValueError(f"training.warmup_fraction must lie in [0, 1), but got {self.warmup_fraction}.")
+            raise ValueError(f"model.training.warmup_fraction must lie in [0, 1), but got {self.warmup_fraction}.")
         if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ValueError(f"training.dropout must lie in [0, 1), but got {self.dropout}.")
+            raise ValueError(f"model.training.dropout must lie in [0, 1), but got {self.dropout}.")
 
 
 def decay_groups(network: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:

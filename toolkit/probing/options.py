@@ -54,18 +54,18 @@ class RedundancyOptions:
             raise ValueError(f"there is no ranking {unknown[0]!r}; the rankings are: {', '.join(RANKINGS)}.")
         if not self.thresholds or not all(0 <= value <= 1 for value in (*self.thresholds, self.window_threshold)):
             raise ValueError(
-                f"thresholds are {self.thresholds} and window_threshold {self.window_threshold}; expected distances "
-                "1 - |r| between 0 and 1."
+                f"model.redundancy.thresholds are {self.thresholds} and window_threshold {self.window_threshold}; "
+                "expected distances 1 - |r| between 0 and 1."
             )
         if not self.shares or not all(0 < share <= 1 for share in (*self.shares, self.overlap_share)):
             raise ValueError(
-                f"shares are {self.shares} and overlap_share {self.overlap_share}; expected parts of all neurons, "
-                "above 0 and at most 1."
+                f"model.redundancy.shares are {self.shares} and overlap_share {self.overlap_share}; expected "
+                "parts of all neurons, above 0 and at most 1."
             )
         if not 0 <= self.delta < 1 or self.top < 1 or (self.rows is not None and self.rows < 2):
             raise ValueError(
-                f"delta is {self.delta}, top {self.top} and rows {self.rows}; expected a part in [0, 1), at least 1, "
-                "and at least 2 or null for all."
+                f"model.redundancy.delta is {self.delta}, top {self.top} and rows {self.rows}; expected a "
+                "part in [0, 1), at least 1, and at least 2 or null for all."
             )
 
     def compared(self, num_classes: int | None) -> tuple[str, ...]:

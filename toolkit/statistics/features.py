@@ -254,7 +254,7 @@ class _Writer:
         if largest > float(np.finfo(self._states.dtype).max):
             raise FloatingPointError(
                 f"a hidden state of size {largest} does not fit {self._states.dtype}; give dtype='float32' (of a "
-                "recipe: model.features_dtype=float32, or model.redundancy.features_dtype=float32)."
+                "recipe: features_dtype=float32 of model, model.statistics or model.redundancy)."
             )
         dtype = torch.float16 if self._states.dtype == np.float16 else torch.float32
         rows = batch.rows.transpose(0, 1).to(dtype, memory_format=torch.contiguous_format)  # (R, L, D)
