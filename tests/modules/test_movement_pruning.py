@@ -141,9 +141,10 @@ def test_a_schedule_says_how_much_is_hidden(
     tiny_network: Path,
     make_trainer: Callable[..., Trainer],
 ) -> None:
+    own = {"rounds": 3} if schedule == "iterative" else {}
     module = MovementPruning(
-        data.task, str(tiny_network), sparsity=0.6, schedule=schedule, rounds=3, interval=1, prune_start=0.0,
-        prune_fraction=1.0, training=FAST,
+        data.task, str(tiny_network), sparsity=0.6, schedule=schedule, interval=1, prune_start=0.0, prune_fraction=1.0,
+        training=FAST, **own,
     )  # fmt: skip
     hidden: dict[int, float] = {}
 

@@ -99,7 +99,7 @@ class MovementPruning(WeightPruning):
         if mode == "hard":
             refuse_idle(MovementPruning, {"penalty": penalty}, "model.mode=hard")
         if self.sparsity is not None or self.pattern is not None:
-            said = "model.sparsity" if self.sparsity is not None else "model.pattern"
+            said = "model.pattern" if sparsity is None else "model.sparsity"
             refuse_idle(MovementPruning, {"threshold": threshold}, f"{said}, which says how much is hidden")
         if schedule != "iterative":
             refuse_idle(MovementPruning, {"rounds": rounds}, f"model.schedule={schedule}")
