@@ -59,7 +59,8 @@ class Selection:
         cluster_threshold: Distance 1 - |r| below which neurons count as one cluster, of which one is kept; null leaves
             clusters out, as the surgeon and elimination see redundancy themselves.
         representative: The neuron of a cluster that stands for it: its medoid, or one that is drawn.
-        caution: Standard errors by which the dev score must be above the bar; at most half of what may be lost.
+        caution: Standard errors by which the dev score must be above the bar, or, where they are more than half of what
+            may be lost, no farther below the oracle.
         penalties: Penalties that the oracle and the probes on k neurons choose from by their dev score; those of layers
             and clusters have the oracle's.
         l1_share: Part of these probes' penalty that is on the absolute weights (elastic net), which makes many of them

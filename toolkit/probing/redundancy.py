@@ -175,7 +175,7 @@ def analyse_states(
     order, delta = orders[options.ranking], options.delta
     bar = lowest_score(oracle, delta)
     number, path = smallest_enough(
-        lambda k: probing.measure(order[:k], delta), len(order), bar, caution=1.0, ceiling=(bar + oracle) / 2
+        lambda k: probing.measure(order[:k], delta), len(order), bar, caution=1.0, whole=oracle
     )
     return RedundancyAnalysis(
         network=network,

@@ -24,7 +24,7 @@ from toolkit.probing.layers import LayerStates, lowest_score
 from toolkit.probing.linear import Probe, Score
 from toolkit.probing.rankings import rank_by_correlation_analysis
 from toolkit.probing.registry import possible_rankings, rank
-from toolkit.probing.sizing import smallest_enough
+from toolkit.probing.sizing import smallest_enough, wanted_score
 from toolkit.probing.spans import SpanScore
 from toolkit.probing.stages import PENALTIES, Probing, Stage
 
@@ -111,9 +111,9 @@ def select_neurons(
 
     A score on dev has an error, and the smallest k that looks good enough is often too small. The scores are
     therefore made to rise with k and must be above the bar by ``caution`` standard errors of the difference to it: a
-    jackknife over 20 blocks of consecutive rows, paired with the oracle on the same rows. A margin of more than half of
-    what may be lost is not asked for: a dev set that cannot tell the two apart would keep all neurons. See
-    :mod:`toolkit.probing.sizing`.
+    jackknife over 20 blocks of consecutive rows, paired with the oracle on the same rows. Where this margin is more
+    than half of what may be lost, being within it of the oracle is enough: a dev set that cannot tell the two apart
+    would keep all neurons. See :mod:`toolkit.probing.sizing`.
 
     Args:
         train: Labelled hidden states that probes and rankings are trained on.
@@ -177,7 +177,6 @@ def select_neurons(
     stages = [oracle, probing.lowest_layers(oracle, layer_delta)]
     progress(str(stages[-1]))
     bar = lowest_score(oracle.dev, delta)
-    ceiling = (bar + oracle.dev) / 2
 
     candidates, constant = probing.neurons, 0
     if cluster_threshold is not None:
@@ -188,7 +187,7 @@ def select_neurons(
         if not len(clusters.representatives):
             raise ValueError(f"all {constant} neurons of layers {stages[-1].layers} are constant; check the features.")
         stage = probing.stage("clusters", candidates[clusters.representatives])
-        stages.append(replace(stage, used=faithful or stage.dev > ceiling))
+        stages.append(replace(stage, used=faithful or stage.dev > (bar + oracle.dev) / 2))
         progress(str(stages[-1]))
         if stages[-1].used:
             candidates = probing.neurons
@@ -207,11 +206,11 @@ def select_neurons(
 
         def measure(k: int) -> tuple[float, float]:
             value, error = probing.measure(order[:k], delta)
-            wanted = min(bar + caution * error, ceiling)
+            wanted = wanted_score(bar, caution * error, oracle.dev)
             progress(f"  {k:,} neurons: dev {value:.4f} ± {error:.4f}, wanted {wanted:.4f}")
             return value, error
 
-        number, path = smallest_enough(measure, len(order), bar, caution, ceiling)
+        number, path = smallest_enough(measure, len(order), bar, caution, oracle.dev)
     stages.append(probing.stage("neurons", order[:number]))
     progress(str(stages[-1]))
     met = faithful or stages[-1].dev >= bar

@@ -3,6 +3,10 @@ r"""The smallest number of neurons that is enough, when the scores that decide a
 Of a number k that keeps just enough on a dev set every second one keeps less in truth, and of many numbers that are
 tried the luckiest is the smallest. Against the one, scores must be above the bar by a number of standard errors;
 against the other, they are first made to rise with k: a set that beats larger ones by chance shares its luck.
+
+Where the error is large beside what may be lost, dev cannot tell the one from the other, and a margin would keep
+nearly everything to be sure of nothing. There the one-standard-error rule takes over (Breiman, Friedman, Olshen and
+Stone 1984, section 3.4.3): what is within one standard error of the best is as good as it.
 """
 
 import math
@@ -65,17 +69,32 @@ def standard_error(left_out: Tensor) -> float:
     return float((left_out - left_out.mean()).square().sum().mul((len(left_out) - 1) / len(left_out)).sqrt())
 
 
+def wanted_score(bar: float, margin: float, whole: float = math.inf) -> float:
+    r"""The score that is enough, :math:`\max(b, \min(b + m, s - m))`.
+
+    It rises from the bar with the margin while the margin is no more than half of what may be lost, :math:`s - b`; then
+    being within the margin of the whole is enough; and the bar alone, where the margin is more than may be lost.
+
+    Args:
+        bar: b, to be exceeded in any case.
+        margin: m, a number of standard errors.
+        whole: s, the score that something may be lost of.
+
+    Example:
+        >>> [wanted_score(0.75, margin, 1.0) for margin in (0.0, 0.125, 0.1875, 0.5)]
+        [0.75, 0.875, 0.8125, 0.75]
+    """
+    return max(bar, min(bar + margin, whole - margin))
+
+
 def smallest_enough(
     measure: Callable[[int], tuple[float, float]],
     largest: int,
     bar: float,
     caution: float,
-    ceiling: float = float("inf"),
+    whole: float = math.inf,
 ) -> tuple[int, dict[int, float]]:
-    r"""Find the smallest k whose score, made to rise with k, is above the bar by some standard errors.
-
-    With an error that is larger than what may be lost no k would be enough but all of them, though nothing says that
-    they are needed: no more than the ceiling is asked for.
+    r"""Find the smallest k whose score, made to rise with k, is above what `wanted_score` asks for.
 
     Numbers from 1 up in steps of a factor 1.5 are tried first, until two in a row are enough; then bisection between
     the smallest that is enough and the next below, to within 2 %. If none is enough, the best score that any k
@@ -85,8 +104,8 @@ def smallest_enough(
         measure: Gives the score of k, and the standard error of its difference to the bar.
         largest: Largest k.
         bar: To be exceeded.
-        caution: Standard errors above the bar.
-        ceiling: Score that is enough whatever the error is.
+        caution: Standard errors that are the margin.
+        whole: Score that something may be lost of.
 
     Returns:
         k, and the scores as measured for every number that was tried, ascending.
@@ -101,11 +120,11 @@ def smallest_enough(
     while number < largest and streak < 2:
         number = min(max(number + 1, int(number * _RATIO)), largest)
         score, error = measured[number] = _defined(measure, number)
-        streak = streak + 1 if score > min(bar + caution * error, ceiling) else 0
+        streak = streak + 1 if score > wanted_score(bar, caution * error, whole) else 0
     while True:
         sizes = sorted(measured)
         scores = rising([measured[size][0] for size in sizes])
-        wanted = [min(bar + caution * measured[size][1], ceiling) for size in sizes]
+        wanted = [wanted_score(bar, caution * measured[size][1], whole) for size in sizes]
         enough = [score > least for score, least in zip(scores, wanted, strict=True)]
         if not any(enough):
             enough = [score >= scores[-1] for score in scores]
