@@ -154,7 +154,7 @@ class PipelineRecipe:
             options["model.fine_tune"] = False  # The neurons of the stage before, not those of the reference.
         if zeros:
             options["model.training.hold_zeros"] = True
-        return options | stage.options
+        return options | dict(stage.options)
 
 
 def check_stage(stage: Stage) -> None:
