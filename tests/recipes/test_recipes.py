@@ -343,6 +343,20 @@ def test_taggers_with_byte_level_tokenizers_serve_as_reference_and_teacher(
     assert [row.scores for row in again.rows] == [row.scores for row in taught.rows]
 
 
+def test_a_network_that_cannot_be_cut_leaves_the_folder_free(
+    small: dict[str, Any], tiny_network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_network, "odd")
+    config = json.loads(Path("odd/config.json").read_text())
+    Path("odd/config.json").write_text(json.dumps(config | {"layer_kinds": [1, 2]}))
+    own = {"model.network": "odd", "model.strategy": "top", "model.keep": 1}
+    for _ in range(2):  # The same command says the same, not that its folder holds a run.
+        with pytest.raises(SystemExit):
+            run.main(["recipe=layer_dropping", *as_options(small | own)])
+        assert "layer_kinds may say something of each" in " ".join(capsys.readouterr().err.split())
+        assert not Path("run").exists()
+
+
 @pytest.mark.parametrize(
     ("pattern", "sparsity", "penalty"), [("2:4", None, None), ("8x8", 0.5, None), ("unstructured", None, 0.5)]
 )
