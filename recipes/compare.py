@@ -62,6 +62,9 @@ class CompareRecipe:
         resume: Whether ``output`` may hold a comparison already, whose cells are not run again.
         name: Of the recipe.
         config: Every option as it was resolved, in YAML.
+
+    Raises:
+        ValueError: If ``resamples`` is less than 1.
     """
 
     methods: list[str | Method]
@@ -81,6 +84,10 @@ class CompareRecipe:
     resume: bool = True
     name: str = ""
     config: str = ""
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1:
+            raise ValueError(f"resamples is {self.resamples}, but must be at least 1.")
 
     def folder(self) -> Path:
         """The folder of the comparison."""

@@ -8,9 +8,12 @@ from typing import Literal
 from torch import nn
 
 from toolkit.evaluation.export_report import ExportReport, onnx_latencies
-from toolkit.models.export import export_onnx, export_program
+from toolkit.models.export import check_opset, export_onnx, export_program
+from toolkit.models.onnx_network import require_onnx
 from toolkit.modules.stored_network import StoredNetwork
 from toolkit.recipe import Recipe
+
+DEFAULT_OPSET = 17
 
 
 @dataclass(kw_only=True)
@@ -22,6 +25,10 @@ class ExportRecipe(Recipe):
         format: ``onnx``, computed by onnxruntime; or ``program``, of ``torch.export``, computed by PyTorch.
         opset: Version of ONNX's operators, 14 to 20; null for 17.
         tolerance: How far an output may be from PyTorch's.
+
+    Raises:
+        ModuleNotFoundError: If a package of the extra ``[onnx]`` is missing, and ``format=onnx``.
+        ValueError: If the opset is out of range, or given where none is written.
     """
 
     model: StoredNetwork
@@ -32,31 +39,41 @@ class ExportRecipe(Recipe):
     def __post_init__(self) -> None:
         if self.format == "program" and self.opset is not None:
             raise ValueError(f"opset={self.opset} is ONNX's, which format=program does not write; leave one out.")
+        if self.format == "onnx":
+            check_opset(DEFAULT_OPSET if self.opset is None else self.opset)
+            require_onnx()
 
     def run(self) -> ExportReport:
-        """Export, compare, measure, report."""
+        """Export, compare, measure, report.
+
+        Raises:
+            ValueError: If the network cannot be exported, or outputs differ by more than ``tolerance``.
+        """
         experiment = self.experiment()
-        folder = Path(experiment.output) / self.format
-        shutil.rmtree(folder, ignore_errors=True)  # Only a resumed run finds one.
-        network, tokenizer, examples = self.model.network, self.data.tokenizer, self.data.loader(self.data.splits[0])
-        nn.Module.to(network, device="cpu")
-        pytorch = onnxruntime = None
-        if self.format == "onnx":
-            exported = export_onnx(
-                network, folder, examples, tokenizer=tokenizer, opset=self.opset or 17, tolerance=self.tolerance
+        with experiment.stage():  # What is refused leaves the folder free.
+            folder = Path(experiment.output) / self.format
+            shutil.rmtree(folder, ignore_errors=True)  # Only a resumed run finds one.
+            network, tokenizer = self.model.network, self.data.tokenizer
+            examples = self.data.loader(self.data.splits[0])
+            nn.Module.to(network, device="cpu")
+            pytorch = onnxruntime = None
+            if self.format == "onnx":
+                opset = self.opset or DEFAULT_OPSET
+                exported = export_onnx(
+                    network, folder, examples, tokenizer=tokenizer, opset=opset, tolerance=self.tolerance
+                )
+                if self.timing.seconds:
+                    pytorch, onnxruntime = onnx_latencies(network, folder, self.timing)
+            else:
+                exported = export_program(network, folder, examples, tokenizer=tokenizer, tolerance=self.tolerance)[1]
+            report = ExportReport(
+                exported=exported,
+                parameter_bytes=4 * sum(parameter.numel() for parameter in network.parameters()),
+                pytorch=pytorch,
+                onnxruntime=onnxruntime,
             )
-            if self.timing.seconds:
-                pytorch, onnxruntime = onnx_latencies(network, folder, self.timing)
-        else:
-            exported = export_program(network, folder, examples, tokenizer=tokenizer, tolerance=self.tolerance)[1]
-        report = ExportReport(
-            exported=exported,
-            parameter_bytes=4 * sum(parameter.numel() for parameter in network.parameters()),
-            pytorch=pytorch,
-            onnxruntime=onnxruntime,
-        )
-        report.write(experiment.output / "export.json")
-        return report
+            report.write(experiment.output / "export.json")
+            return report
 
 
 recipe = ExportRecipe

@@ -31,7 +31,8 @@ class LayerDroppingRecipe(CompressionRecipe):
             splits = ("train", "dev") if probe else ("train",)
             model.selection_cost = experiment.selection_cost("layers.json", model.network, splits)
             show(layers)
-        model.adopt(model.choose(layers))  # What cannot be cut is refused before anything is trained.
+        with experiment.stage():
+            model.adopt(model.choose(layers))  # What cannot be cut is refused before anything is trained.
         reference = self.train_reference(experiment)
         return experiment.report(reference, experiment.train(self.model, self.name or "layer_dropping"))
 

@@ -14,11 +14,22 @@ from toolkit.evaluation.report import Report, Row
 from toolkit.files.writing import replacing, write_text
 from toolkit.models import storage
 from toolkit.options.command_line import resolve
-from toolkit.options.values import fingerprint
+from toolkit.options.values import fingerprint, flatten
 from toolkit.recipe import CompressionRecipe, load
 from toolkit.runs.folder import check_folder, lock
 
 SEVERAL = ("proximal_transfer", "quickstart")  # Recipes that make more than one network to go on with.
+# What no stage may say, and what may be said in its place. A file of options could hold any of these.
+_OWN = {
+    "recipe": "the stage's recipe, beside its options",
+    "config": "the options themselves",
+    "output": "the pipeline's output",
+    "resume": "the pipeline's resume",
+    "seed_everything": "the pipeline's seed_everything",
+    "timing": "the pipeline's timing",
+    "data.task": "the pipeline's data.task",
+    "model.network": "the pipeline's network",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +40,10 @@ class Stage:
         recipe: Its name.
         name: Of its row in the table; by default that of the recipe.
         options: Of the recipe, ``{model.keep: 4}``, where they differ from the pipeline's.
+
+    Raises:
+        ValueError: If the name cannot be a folder's, or an option is the pipeline's to give: task, network, seed,
+            timing, output, resume.
     """
 
     recipe: str
@@ -39,6 +54,11 @@ class Stage:
         object.__setattr__(self, "name", self.name or self.recipe)
         if not re.fullmatch(r"\w[\w +.-]*", self.name):  # A folder is called by it.
             raise ValueError(f"stage {self.name!r}: a name has letters, digits, blanks and _ + - . only.")
+        object.__setattr__(self, "options", flatten(self.options))
+        for key in self.options:
+            for own, instead in _OWN.items():
+                if key == own or key.startswith(f"{own}."):
+                    raise ValueError(f"stage {self.name!r}: {key} is no option of a stage; give {instead}.")
 
 
 @dataclass(kw_only=True)
@@ -83,7 +103,8 @@ class PipelineRecipe:
         """Run the stages that are not done, measure all networks beside each other, report.
 
         Raises:
-            ValueError: If a stage is no recipe that makes one network, two have one name, or an option is unknown.
+            ValueError: If a stage is no recipe that makes one network, two have one name, or an option is unknown or
+                the pipeline's own.
         """
         chain = [Stage(recipe="fine_tuning", options=self.baseline), *self.stages]
         names = [stage.name for stage in chain]

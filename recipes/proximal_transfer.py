@@ -1,10 +1,13 @@
 """Does a pattern that was learned in pre-training serve a task as well as one of its own (Guo et al. 2019)?"""
 
+import inspect
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
+from transformers import PreTrainedModel
 
 from toolkit.data.tokenization import same_tokenizer
 from toolkit.evaluation.report import Report
@@ -14,11 +17,9 @@ from toolkit.modules.held_zeros import HeldZeros
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.proximal_pruning import ProximalPruning
 from toolkit.pruning import masks
-from toolkit.pruning.patterns import Blocks, Grouped, Pattern, check_pattern, prune_pattern, share_beside_pattern
+from toolkit.pruning.patterns import Grouped, check_pattern, pattern_text, prune_pattern, share_beside_pattern
 from toolkit.recipe import CompressionRecipe
 from toolkit.runs.experiment import Experiment
-
-COMMAND = "python -m toolkit.run recipe={}_pretraining data.files=[TEXT] model.sparsity={} output=FOLDER"
 
 
 @dataclass(kw_only=True)
@@ -46,14 +47,14 @@ class ProximalTransferRecipe(CompressionRecipe):
             FileExistsError: If it holds something else.
             FileNotFoundError: If ``universal``, ``baseline`` or ``reference`` is no folder of a network.
             ValueError: If the sparsity or the pattern of a universal network is not the wanted one, no sparsity is
-                wanted, or it has another tokenizer.
+                wanted, or it has other weights or another tokenizer.
         """
         if self.model.sparsity is None:
             raise ValueError("Patterns are compared at one sparsity; set model.sparsity, and model.penalty=null.")
         if self.universal is None:
-            command = COMMAND.format("proximal", self.model.sparsity)
             raise ValueError(
-                f"No pre-trained pattern is given. Make one by `{command}`, and set universal=FOLDER/model."
+                f"No pre-trained pattern is given. Make one by `{self.command('proximal')}`, and set "
+                "universal=FOLDER/model."
             )
         self.check_universal("universal", self.universal, "proximal", self.model.sparsity)
         if self.baseline is not None:
@@ -71,24 +72,30 @@ class ProximalTransferRecipe(CompressionRecipe):
 
         Raises:
             FileNotFoundError: If it is no folder of a network.
-            ValueError: If its sparsity or its pattern is not the wanted one, or it has another tokenizer.
+            ValueError: If its sparsity or its pattern is not the wanted one, or it has other weights or another
+                tokenizer.
         """
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(
-                f"{option}={folder} is no folder of a network (no config.json). Make one by "
-                f"`{COMMAND.format(method, sparsity)}`."
+                f"{option}={folder} is no folder of a network (no config.json). Make one by `{self.command(method)}`."
             )
         if not same_tokenizer(str(folder), self.data.network, self.data.task):
             raise ValueError(
                 f"{option}={folder} has another tokenizer than model.network={self.data.network}, so it would "
                 "read other words; set model.network to the network that it was made from."
             )
-        weights = prunable_weights(load_masked_lm(str(folder)), self.model.targets)
+        network = load_masked_lm(str(folder))
+        if unlike := _unlike(network, self.model.network):
+            raise ValueError(
+                f"{option}={folder} is another network than model.network={self.model.network_name}: {unlike}. Set "
+                f"model.network to the network that it was made from, or make another by `{self.command(method)}`."
+            )
+        weights = prunable_weights(network, self.model.targets)
         found = masks.sparsity(weights)
         if abs(found - sparsity) > 1e-3:
             raise ValueError(
                 f"The network {option}={folder} has {found:.4f} of the targets at zero, but model.sparsity is "
-                f"{sparsity}; set model.sparsity={found:.4f}, or prune it anew."
+                f"{sparsity}; set model.sparsity={found:.4f}, or prune it anew by `{self.command(method)}`."
             )
         pattern = self.model.pattern
         check_pattern(pattern, weights)
@@ -99,8 +106,23 @@ class ProximalTransferRecipe(CompressionRecipe):
             raise ValueError(
                 f"The zeros of {option}={folder} do not lie in the pattern model.pattern={text}: {beside:.4f} of the "
                 "targets contradict it, and rows of different patterns would be compared. Set model.pattern to that of "
-                f"the folder, or prune it anew with recipe={method}_pretraining model.pattern={text}."
+                f"the folder, or prune it anew by `{self.command(method)}`."
             )
+
+    def command(self, method: str) -> str:
+        """What prunes, while pre-training, a network that this run can compare with its own.
+
+        Args:
+            method: By which it is pruned: ``proximal`` or ``magnitude``.
+        """
+        model = self.model
+        asked = {"network": model.network_name, "targets": model.targets, "pattern": pattern_text(model.pattern)}
+        usual = inspect.signature(type(model)).parameters
+        options = [f"model.{name}={value}" for name, value in asked.items() if value != usual[name].default]
+        # N:M makes its own sparsity.
+        options.append(f"model.sparsity={'null' if isinstance(model.pattern, Grouped) else model.sparsity}")
+        words = [f"recipe={method}_pretraining", "data.files=[TEXT]", *map(shlex.quote, options), "output=FOLDER"]
+        return " ".join(["python -m toolkit.run", *words])
 
     def run(self) -> Report:
         """Train networks at the same budget: uncompressed, and with zeros of five or six origins."""
@@ -163,11 +185,16 @@ class ProximalTransferRecipe(CompressionRecipe):
         )
 
 
-def pattern_text(pattern: Pattern) -> str:
-    """The option that a pattern was read from."""
-    if isinstance(pattern, Grouped):
-        return f"{pattern.kept}:{pattern.size}"
-    return f"{pattern.rows}x{pattern.columns}" if isinstance(pattern, Blocks) else "unstructured"
+def _unlike(network: PreTrainedModel, wanted: PreTrainedModel) -> str:
+    """The first prunable weight that one of two networks lacks, or has in another shape; empty if there is none."""
+    shapes = [
+        {name: tuple(weight.shape) for name, weight in prunable_weights(each).items()} for each in (network, wanted)
+    ]
+    for name in {**shapes[1], **shapes[0]}:
+        there, here = (f"shaped {each[name]}" if name in each else "absent" for each in shapes)
+        if there != here:
+            return f"{name} is {there} there and {here} here"
+    return ""
 
 
 recipe = ProximalTransferRecipe

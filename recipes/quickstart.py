@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from toolkit.evaluation.report import Report
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.proximal_pruning import ProximalPruning
+from toolkit.pruning.patterns import pattern_text
 from toolkit.recipe import CompressionRecipe
 
 
@@ -25,11 +26,14 @@ class QuickstartRecipe(CompressionRecipe):
         experiment = self.experiment()
         reference = self.train_reference(experiment)
         proximal = experiment.train(self.model, "proximal_pruning")
+        # What a penalty came to: of the targets, where a row tells it, and else they are all prunable weights.
+        found = proximal.extras.get("sparsity_of_targets", proximal.sparsity)
         magnitude = MagnitudePruning(
             self.data.task,
             network=self.model.network_name,
             targets=self.model.targets,
-            sparsity=proximal.sparsity if self.model.sparsity is None else self.model.sparsity,
+            sparsity=found if self.model.sparsity is None else self.model.sparsity,
+            pattern=pattern_text(self.model.pattern),
             prune_start=self.model.prune_start,
             prune_fraction=self.model.prune_fraction,
             training=self.model.training_options,

@@ -131,6 +131,11 @@ def test_workers_share_the_cores_of_this_machine(monkeypatch: pytest.MonkeyPatch
     assert Engine(workers=2, threads=5).environment()["OMP_NUM_THREADS"] == "5"
     assert Engine(workers=3).at_once == 3
     assert Engine(workers="ray").threads_each == 1
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert [Engine(workers=workers).threads_each for workers in (1, 2, 16)] == [6, 3, 1]
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert Engine().threads_each == 1
 
 
 @pytest.mark.parametrize(
@@ -138,6 +143,8 @@ def test_workers_share_the_cores_of_this_machine(monkeypatch: pytest.MonkeyPatch
     [
         ({"workers": 0}, r"engine\.workers is 0"),
         ({"threads": 0}, r"engine\.threads is 0"),
+        ({"gpus": -1}, r"engine\.gpus is -1"),
+        ({"minutes": 0}, r"engine\.minutes is 0"),
     ],
 )
 def test_what_is_no_engine(options: dict[str, Any], problem: str) -> None:
@@ -148,7 +155,7 @@ def test_what_is_no_engine(options: dict[str, Any], problem: str) -> None:
 @pytest.mark.parametrize(("workers", "package"), [("ray", "ray"), ("slurm", "submitit")])
 def test_an_engine_that_is_not_installed(workers: Any, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=rf"needs the package {package}; install the extra \[{workers}\]"):
+    with pytest.raises(ModuleNotFoundError, match=rf"needs the package {package}; install the extra \[{workers}\]"):
         Engine(workers=workers)
 
 

@@ -30,6 +30,7 @@ class Fake(Engine):
 
     ran: list[str]
     broken: set[str]
+    words: str = "Traceback\nerror: it is broken\n"  # Of a broken cell, behind what it said before.
 
     @contextmanager
     def started(self, folder: Path) -> Iterator[Submit]:
@@ -38,7 +39,8 @@ class Fake(Engine):
             def run(cell: Path) -> int:
                 self.ran.append(cell.name)
                 if cell.name in self.broken:
-                    (cell / "log.txt").write_text("Traceback\nerror: it is broken\n")
+                    with (cell / "log.txt").open("a") as log:
+                        log.write(self.words)
                     return 1
                 finish(cell)
                 return 0
@@ -120,6 +122,20 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(tmp_path: Path, capsys: 
     assert mended.ran == ["fine_tuning-0", "pruning-0"]
     assert all(store.is_done(cell.key) for cell in CELLS)
     assert not list(tmp_path.rglob("failed.txt"))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"), [("Killed by a colleague\n", "Killed by a colleague"), ("", "it printed nothing")]
+)
+def test_an_attempt_is_not_blamed_with_the_error_of_an_earlier_one(words: str, reason: str, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run_cells(DENSE[:1], store, engine("fine_tuning-0"), tmp_path)
+    assert store.failure(DENSE[0]).reason == "it is broken"
+    again = engine("fine_tuning-0")
+    object.__setattr__(again, "words", words)
+    run_cells(DENSE[:1], store, again, tmp_path)
+    assert store.failure(DENSE[0]).reason == reason
+    assert (tmp_path / "fine_tuning-0" / "log.txt").read_text() == f"{Fake.words}{words}"
 
 
 def test_equal_cells_run_once(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from toolkit.pruning.patterns import (
     check_pattern,
     in_blocks,
     parse_pattern,
+    pattern_text,
     prune_pattern,
     share_beside_pattern,
     spread_blocks,
@@ -23,6 +24,11 @@ from toolkit.pruning.patterns import (
 def random_scores(*shapes: tuple[int, int]) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return {f"w{number}": torch.rand(shape, generator=generator) for number, shape in enumerate(shapes)}
+
+
+@pytest.mark.parametrize("text", ["unstructured", "2:4", "1:16", "8x16", "1x1"])
+def test_a_pattern_is_written_as_it_was_read(text: str) -> None:
+    assert pattern_text(parse_pattern(text)) == text
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -66,3 +66,27 @@ def test_a_missing_package_is_named_with_its_extra(
     with pytest.raises(SystemExit):
         run.main(["recipe=export", *as_options(options)])
     assert "[onnx]" in capsys.readouterr().err
+
+
+def test_what_is_refused_is_said_in_a_line_and_leaves_the_folder_free(
+    options: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = [
+        ({"tolerance": 1e-12}, "Set a larger tolerance"),
+        ({"tolerance": 0}, "tolerance is 0.0, but must be positive"),
+        ({"opset": 0}, "opset is 0; give one from 14 to 20"),
+    ]
+    for words, message in refused:
+        for _ in range(2):  # The same command says the same, not that its folder holds a run.
+            with pytest.raises(SystemExit) as ended:
+                run.main(["recipe=export", *as_options(options | words)])
+            assert ended.value.code == 1
+            said = capsys.readouterr().err.strip().splitlines()[-1]
+            assert said.startswith("error: ")
+            assert message in said
+            assert not Path("run").exists()
+    with pytest.raises(ValueError, match="opset is 21"):  # Before any work.
+        load("export", **options | {"opset": 21})
+    monkeypatch.setattr(onnx_network, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"\[onnx\]"):
+        load("export", **options)

@@ -52,6 +52,31 @@ def test_mistakes_are_named_with_their_remedy(
     assert not Path("run").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["resamples=0"], "resamples is 0, but must be at least 1."),
+        (["engine.gpus=-1"], "engine.gpus is -1, but must not be negative."),
+        (["engine.workers=slurm", "engine.minutes=0"], "engine.minutes is 0, but must be at least 1."),
+        (["engine.workers=ray"], "engine.workers=ray needs the package ray; install the extra [ray]."),
+    ],
+)
+def test_mistakes_of_a_comparison_are_named_before_any_cell_runs(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("toolkit.comparison.engine.find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as ended:
+        run.main(["recipe=compare", "methods=[layer_dropping]", "tasks=[synthetic_sentiment]", "output=run", *words])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.strip().splitlines()[-1] == f"error: {message}"
+    assert not Path("run").exists()
+
+
 GOOD_ROWS = "sentence\tlabel\n" + "good film\t1\nbad film\t0\n" * 20
 GOOD_WORDS = "the\tO\nJ\tB-person\n\n" * 20
 

@@ -72,6 +72,20 @@ def test_every_stage_begins_with_what_the_one_before_it_made(
     assert "run/0-fine_tuning/model" in recipe
 
 
+def test_the_uncompressed_network_is_of_the_task_of_the_others(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"stage 'fine_tuning': data\.task is no option"):
+        load("pipeline", **options | {"baseline": {"data": {"task": "sst2"}}}).run()
+    assert not Path("run").exists()
+
+
+def test_options_of_a_stage_are_nested_or_dotted(options: dict[str, Any]) -> None:
+    """The uncompressed network teaches, however a stage says that it does."""
+    nested = {"model": {"distillation": {"teacher": "reference"}}}
+    load("pipeline", **options | {"stages": [{"recipe": "fine_tuning", "name": "again", "options": nested}]}).run()
+    teacher = yaml.safe_load(Path("run/1-again/config.yaml").read_text())["model"]["distillation"]["teacher"]
+    assert teacher == "run/0-fine_tuning/model"
+
+
 def test_neurons_are_selected_of_what_the_stage_before_made(options: dict[str, Any]) -> None:
     stages = [options["stages"][0], {"recipe": "neuron_selection", "options": {"model.selection.ranking": "norm"}}]
     rows = load("pipeline", **options | {"stages": stages}).run().rows
@@ -119,6 +133,23 @@ def test_an_interrupted_pipeline_resumes_to_the_same_weights(
             for name in ("evaluation", "export", "layer_analysis", "proximal_pretraining", "proximal_transfer")
         ),
         ([{"recipe": "proximal_pruning", "options": {"model.sparsty": 0.5}}], r"did you mean model\.sparsity"),
+        *(
+            (
+                [{"recipe": "layer_dropping", "options": given}],
+                rf"stage 'layer_dropping': {key} is no option of a stage",
+            )
+            for given, key in (
+                ({"output": "other"}, "output"),
+                ({"resume": True}, "resume"),
+                ({"recipe": "fine_tuning"}, "recipe"),
+                ({"config": "mine.yaml"}, "config"),
+                ({"seed_everything": 2}, "seed_everything"),
+                ({"timing": {"seconds": 1}}, r"timing\.seconds"),
+                ({"data.task": "sst2"}, r"data\.task"),
+                ({"data": {"task": {"name": "own"}}}, r"data\.task\.name"),
+                ({"model": {"network": "minilm"}}, r"model\.network"),
+            )
+        ),
     ],
 )
 def test_mistakes_are_named_before_anything_is_trained(

@@ -1,6 +1,7 @@
 """Sparse pre-training and what becomes of its pattern, through the doors."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import toolkit
 from toolkit import cli, run
@@ -227,8 +228,8 @@ def test_transfer_of_structured_zeros(pattern: str, text: dict[str, Any], small:
         ),
         (
             {"universal": "half", "model.sparsity": 0.5, "model.pattern": "32x1"},
-            "Set model.pattern to that of the folder, or prune it anew with recipe=proximal_pretraining "
-            "model.pattern=32x1",
+            "Set model.pattern to that of the folder, or prune it anew by `python -m toolkit.run "
+            "recipe=proximal_pretraining",
         ),
         ({"universal": "half", "model.sparsity": None, "model.penalty": 0.1}, "Patterns are compared at one sparsity"),
     ],
@@ -249,6 +250,51 @@ def test_mistakes_are_named_with_their_remedy(
     with pytest.raises(SystemExit):
         run.main(["recipe=proximal_transfer", *as_options(small | options)])
     assert message in " ".join(capsys.readouterr().err.split())
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"model.pattern": "4x4", "model.targets": r"layer\.0.*query", "model.sparsity": 0.5},
+        {"model.pattern": "1:4", "model.sparsity": None},
+    ],
+)
+@pytest.mark.parametrize("option", ["universal", "baseline"])
+def test_suggested_command_makes_what_is_compared(
+    option: str, own: dict[str, Any], small: dict[str, Any], tiny_network: Path
+) -> None:
+    """The network, the targets and the pattern are the run's."""
+    recipe = load("proximal_transfer", **small | own | {"universal": "nowhere"})
+    with pytest.raises(FileNotFoundError, match="Make one by") as raised:
+        recipe.check_universal(option, Path("nowhere"), "magnitude" if option == "baseline" else "proximal", 0.5)
+    words = shlex.split(str(raised.value).split("`")[1])
+    assert words[:3] == ["python", "-m", "toolkit.run"]
+    Path("TEXT").write_text("the film is good\n" * 40)
+    options = dict(word.split("=", 1) for word in words[3:])
+    made = load(options.pop("recipe"), **options).model
+    assert (made.network_name, made.targets) == (str(tiny_network), own.get("model.targets", ".*"))
+    assert (made.pattern, made.sparsity) == (recipe.model.pattern, recipe.model.sparsity)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"num_hidden_layers": 1}, "bert.encoder.layer.1.attention.self.query.weight is absent there and shaped (32"),
+        ({"num_hidden_layers": 3}, "layer.2.attention.self.query.weight is shaped (32, 32) there and absent here"),
+        ({"intermediate_size": 16}, "layer.0.intermediate.dense.weight is shaped (16, 32) there and shaped (64, 32)"),
+    ],
+)
+def test_universal_pattern_of_another_network_is_refused(
+    other: dict[str, Any], message: str, small: dict[str, Any], tiny_network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(tiny_network, **other)).save_pretrained("other")
+    AutoTokenizer.from_pretrained(tiny_network).save_pretrained("other")
+    with pytest.raises(SystemExit):
+        run.main(["recipe=proximal_transfer", *as_options(small | {"universal": "other"})])
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"universal=other is another network than model.network={tiny_network}" in said
+    assert message in said
     assert not Path("run").exists()
 
 

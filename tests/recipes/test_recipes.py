@@ -28,6 +28,7 @@ from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.proximal_pruning import ProximalPruning
 from toolkit.options.words import as_options
 from toolkit.probing.analysis import RedundancyAnalysis
+from toolkit.pruning.patterns import parse_pattern, share_beside_pattern
 from toolkit.recipe import load
 from toolkit.runs import analyses
 from toolkit.statistics.profile import LayerProfile
@@ -340,6 +341,38 @@ def test_taggers_with_byte_level_tokenizers_serve_as_reference_and_teacher(
     taught = load("magnitude_pruning", **small | options).run()
     again = load("magnitude_pruning", **small | options | {"output": "again", "reference": "run/reference"}).run()
     assert [row.scores for row in again.rows] == [row.scores for row in taught.rows]
+
+
+def test_a_network_that_cannot_be_cut_leaves_the_folder_free(
+    small: dict[str, Any], tiny_network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_network, "odd")
+    config = json.loads(Path("odd/config.json").read_text())
+    Path("odd/config.json").write_text(json.dumps(config | {"layer_kinds": [1, 2]}))
+    own = {"model.network": "odd", "model.strategy": "top", "model.keep": 1}
+    for _ in range(2):  # The same command says the same, not that its folder holds a run.
+        with pytest.raises(SystemExit):
+            run.main(["recipe=layer_dropping", *as_options(small | own)])
+        assert "layer_kinds may say something of each" in " ".join(capsys.readouterr().err.split())
+        assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sparsity", "penalty"), [("2:4", None, None), ("8x8", 0.5, None), ("unstructured", None, 0.5)]
+)
+def test_quickstart_prunes_the_same_share_of_the_same_targets_in_one_pattern(
+    pattern: str, sparsity: float | None, penalty: float | None, small: dict[str, Any]
+) -> None:
+    asked = {"model.pattern": pattern, "model.sparsity": sparsity, "model.penalty": penalty}
+    load("quickstart", **small | asked | {"model.targets": "attention", "timing.seconds": 0}).run()
+    shares = []
+    for folder in ("model", "magnitude"):
+        weights = prunable_weights(toolkit.load(f"run/{folder}"), "attention")
+        assert share_beside_pattern(weights, parse_pattern(pattern)) == 0
+        zeros = sum(int((weight == 0).sum()) for weight in weights.values())
+        shares.append(zeros / sum(weight.numel() for weight in weights.values()))
+    assert 0 < shares[0] < 1
+    assert shares[0] == pytest.approx(shares[1], abs=1e-3)
 
 
 def test_resuming_without_an_output_finds_the_run(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

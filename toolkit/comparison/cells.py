@@ -67,6 +67,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._begun: dict[str, int] = {}  # Bytes that the log of a cell had when this process began with it.
 
     def path(self, key: str) -> Path:
         """Folder of a cell."""
@@ -119,6 +120,8 @@ class Store:
             options["reference"] = str((self.path(cell.dense) / "run" / "model").resolve())
         write_text(path / "options.yaml", yaml.safe_dump(options, sort_keys=False))
         write_text(path / "recipe", f"{cell.recipe}\n")
+        log = path / "log.txt"
+        self._begun[cell.key] = log.stat().st_size if log.is_file() else 0
         (path / "failed.txt").unlink(missing_ok=True)
         # What cannot be read is made again; of a damaged network the run says what to do, and the cell is not done.
         if not (self.is_done(cell.key) and self.is_whole(cell.key)):
@@ -137,7 +140,8 @@ class Store:
         if error is not None:
             self.fail(cell, f"the engine could not run it: {error}")
         elif not self.is_done(cell.key):
-            self.fail(cell, reason_of(self.path(cell.key) / "log.txt", status))
+            log = self.path(cell.key) / "log.txt"
+            self.fail(cell, reason_of(log, status, self._begun.get(cell.key, 0)))
 
     def fail(self, cell: Cell, reason: str) -> None:
         """Write down why a cell failed."""
@@ -154,15 +158,17 @@ class Store:
         return Path(yaml.safe_load(cell.config)["model"]["network"])
 
 
-def reason_of(log: Path, status: int) -> str:
+def reason_of(log: Path, status: int, begin: int = 0) -> str:
     """Why a process failed: the last error that it printed, or its last line.
 
     Args:
-        log: What it printed.
+        log: What it printed, behind what earlier attempts did.
         status: Its exit status; below 0 the signal that ended it.
+        begin: Byte of the log from which on it printed: an attempt that was killed is not to be blamed with the error
+            of an earlier one.
     """
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    said = [line.strip() for line in lines if line.strip()]
+    printed = log.read_bytes()[begin:].decode("utf-8", "replace") if log.is_file() else ""
+    said = [line.strip() for line in printed.splitlines() if line.strip()]
     errors = [line for line in said if line.startswith(("error: ", "MemoryError", "torch.OutOfMemoryError"))]
     reason = (errors or said or ["it printed nothing"])[-1].removeprefix("error: ")
     if status in (-9, 137):

@@ -83,5 +83,5 @@ def _cost_notes(results: Results, shown: Sequence[Cost]) -> list[str]:
             notes.append("These conditions differ, so it is not compared.")
     if any(_optimal(results, cost) for cost in shown):
         notes.append(f"{OPTIMAL} no other method is as good on average at less of this cost, nor better at as much.")
-    notes.append("Dense bytes: all parameters in float32, unless reported. Dense kernels do not skip zeros.")
+    notes.append("Dense bytes: all parameters in float32. Dense kernels do not skip zeros.")
     return notes

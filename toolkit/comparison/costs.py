@@ -15,34 +15,32 @@ class Cost:
     """A cost, in the order of tables.
 
     Args:
-        key: Its name in ``compare.json`` and ``compare.csv``.
+        key: The field or extra of a row that holds it; also its name in ``compare.json`` and ``compare.csv``.
         label: Its name in tables; a line break where it may be broken.
         unit: ``""`` for a number, ``B``, ``ms``, ``s`` or ``/s``.
-        names: Fields or extras of a row that hold it; the first that a row has counts.
         gain: Whether more of it is better.
     """
 
     key: str
     label: str
     unit: str
-    names: tuple[str, ...]
     gain: bool = False
 
 
 COSTS = (
-    Cost("parameters", "parameters", "", ("parameters",)),
-    Cost("nonzero_parameters", "non-zero", "", ("nonzero_parameters",)),
-    Cost("dense_bytes", "bytes,\ndense", "B", ("dense_bytes",)),
-    Cost("bytes", "bytes,\nstored", "B", ("bytes",)),
-    Cost("macs", "MACs", "", ("macs",)),
-    Cost("latency_ms", "latency", "ms", ("latency_ms",)),
-    Cost("throughput", "sentences\nper second", "/s", ("throughput",), gain=True),
-    Cost("training_seconds", "training\ntime", "s", ("training_seconds",)),
-    Cost("training_macs", "training\nMACs", "", ("macs_trained", "training_macs")),
-    Cost("examples_seen", "examples\nseen", "", ("examples_seen",)),
-    Cost("selection_seconds", "selection\ntime", "s", ("selection_seconds",)),
-    Cost("selection_macs", "selection\nMACs", "", ("selection_macs",)),
-    Cost("peak_memory", "peak\nmemory", "B", ("peak_memory",)),
+    Cost("parameters", "parameters", ""),
+    Cost("nonzero_parameters", "non-zero", ""),
+    Cost("dense_bytes", "bytes,\ndense", "B"),
+    Cost("bytes", "bytes,\nstored", "B"),
+    Cost("macs", "MACs", ""),
+    Cost("latency_ms", "latency", "ms"),
+    Cost("throughput", "sentences\nper second", "/s", gain=True),
+    Cost("training_seconds", "training\ntime", "s"),
+    Cost("training_macs", "training\nMACs", ""),
+    Cost("examples_seen", "examples\nseen", ""),
+    Cost("selection_seconds", "selection\ntime", "s"),
+    Cost("selection_macs", "selection\nMACs", ""),
+    Cost("peak_memory", "peak\nmemory", "B"),
 )
 MEASURED = ("latency_ms", "throughput")  # Mean nothing without the conditions that they were measured under.
 CONDITIONS = ("batch", "length", "threads", "device")
@@ -53,8 +51,8 @@ _IQR = "latency_iqr"  # Kept beside the costs: how much a latency varies.
 def costs_of(row: Row) -> dict[str, float]:
     """Take the costs of a row; one that it does not have is left out.
 
-    Without ``dense_bytes`` the dense size is that of all parameters in float32. What a row calls
-    ``training_macs`` counts only as a number: layer dropping keeps those of a single step there, as a mapping.
+    The dense size, ``dense_bytes``, is that of all parameters in float32. What is no finite number, nor a mapping with
+    a ``median``, counts as missing.
 
     Args:
         row: Of a network.
@@ -64,13 +62,9 @@ def costs_of(row: Row) -> dict[str, float]:
     """
     held: dict[str, Any] = {**row.extras, **{name: getattr(row, name) for name in ("parameters", "bytes", "macs")}}
     held |= {"nonzero_parameters": row.nonzero_parameters, "latency_ms": row.latency, _IQR: row.latency.get("iqr")}
-    held.setdefault("dense_bytes", _FLOAT32 * row.parameters)
-    names = {cost.key: cost.names for cost in COSTS} | {_IQR: (_IQR,)}
-    values = {
-        key: [value for name in of_cost if _is_number(value := _value(held.get(name)))]
-        for key, of_cost in names.items()
-    }
-    return {key: float(known[0]) for key, known in values.items() if known}
+    held["dense_bytes"] = _FLOAT32 * row.parameters
+    values = {key: _value(held.get(key)) for key in (*(cost.key for cost in COSTS), _IQR)}
+    return {key: float(value) for key, value in values.items() if _is_number(value)}
 
 
 def conditions(row: Row, key: str) -> dict[str, Any]:

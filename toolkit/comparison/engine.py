@@ -53,9 +53,13 @@ class Engine:
             raise ValueError(f"engine.workers is {self.workers}; give a number of processes, ray or slurm.")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"engine.threads is {self.threads}, but must be at least 1.")
+        if self.gpus < 0:
+            raise ValueError(f"engine.gpus is {self.gpus}, but must not be negative.")
+        if self.minutes < 1:
+            raise ValueError(f"engine.minutes is {self.minutes}, but must be at least 1.")
         needed = {"ray": "ray", "slurm": "submitit"}.get(str(self.workers))
         if needed is not None and find_spec(needed) is None:
-            raise ValueError(
+            raise ModuleNotFoundError(
                 f"engine.workers={self.workers} needs the package {needed}; install the extra [{self.workers}]."
             )
 
@@ -67,7 +71,9 @@ class Engine:
         if not isinstance(self.workers, int):
             return 1  # This machine says nothing of theirs.
         workers = self.workers
-        return max(1, len(os.sched_getaffinity(0)) // workers) if hasattr(os, "sched_getaffinity") else 1
+        # Not every system tells which cores a process may use.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, cores // workers)
 
     @property
     def at_once(self) -> int | None:

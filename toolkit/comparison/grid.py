@@ -185,9 +185,7 @@ def folder_digest(folder: Path) -> str:
     """
     hashes = {}
     for file in sorted(folder.iterdir()):
-        if file.is_file() and re.search(
-            r"\.(safetensors|bin|txt|model)$|(config|tokenizer|vocab|_map).*\.json$", file.name
-        ):
+        if file.is_file() and re.search(_OF_A_NETWORK, file.name):
             hashes[file.name] = checksum(file)
     return digest(hashes)
 

@@ -10,10 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from toolkit.comparison.costs import NONE
 from toolkit.comparison.grid import Cell
 from toolkit.comparison.outcomes import Outcome
-
-_NONE = "–"
 
 
 class View:
@@ -91,8 +90,8 @@ class View:
         for method in methods:
             states = [self.state[cell.key] for cell in self.cells if cell.method == method]
             mean = means[method]
-            shown = _NONE if mean is None else f"{100 * mean:.1f}{' ★' if mean == best else ''}"
-            counts = [str(states.count(state) or _NONE) for state in ("done", "running", "failed", "waiting")]
+            shown = NONE if mean is None else f"{100 * mean:.1f}{' ★' if mean == best else ''}"
+            counts = [str(states.count(state) or NONE) for state in ("done", "running", "failed", "waiting")]
             table.add_row(Text(method), *counts, shown)
         seconds = self.left()
         self._bar.update(

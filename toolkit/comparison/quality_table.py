@@ -18,7 +18,7 @@ from toolkit.comparison.layout import (
     significance_mark,
     written_score,
 )
-from toolkit.comparison.summary import GLUE, Average, Over, Score, Summary, counted
+from toolkit.comparison.summary import GLUE, MEAN_OF_TWO, Average, Over, Score, Summary, counted
 
 if TYPE_CHECKING:
     from toolkit.comparison.results import Results
@@ -186,7 +186,7 @@ def _legend(results: Results, lines: Sequence[Sequence[Field]]) -> list[str]:
 
 
 def _rules(tasks: Sequence[str]) -> str:
-    two = [task for task in tasks if task in ("mrpc", "stsb", "qqp")]
+    two = [task for task in tasks if task in MEAN_OF_TWO]
     parts = [f"{', '.join(two)} with the mean of two metrics"] if two else []
     parts += ["mnli with that of both sets"] if "mnli" in tasks else []
     return f" ({'; '.join(parts)})" if parts else ""

@@ -15,7 +15,7 @@ from toolkit.tasks import TASKS
 Over = Literal["GLUE", "all"]
 
 GLUE = tuple(name for name, task in TASKS.items() if task.hub is not None and task.hub.path == "nyu-mll/glue")
-_MEAN_OF_TWO = ("mrpc", "stsb", "qqp")
+MEAN_OF_TWO = ("mrpc", "stsb", "qqp")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def counted(task: str, metrics: Sequence[str]) -> tuple[str, ...]:
         >>> counted("cola", ["matthews_correlation", "accuracy"]), counted("mnli", ["accuracy", "accuracy_mismatched"])
         (('matthews_correlation',), ('accuracy', 'accuracy_mismatched'))
     """
-    if task in _MEAN_OF_TWO:
+    if task in MEAN_OF_TWO:
         return tuple(metrics)
     return tuple(name for name in metrics if name == metrics[0] or name.startswith(f"{metrics[0]}_"))
 
@@ -326,7 +326,7 @@ def _interval_of_task(task: str, scores: Mapping[str, Score]) -> tuple[float, In
     mean = float(np.mean([value for value, _ in known])) if known else math.nan
     if len(known) < len(of_task) or not of_task:
         return mean, None
-    if task not in _MEAN_OF_TWO:
+    if task not in MEAN_OF_TWO:
         return mean, combined(mean, known)
     bounds = [bounds for _, bounds in known if bounds is not None]
     if len(bounds) < len(known):

@@ -89,21 +89,20 @@ def export_onnx(
         FileNotFoundError: If `network` is no folder of a stored network.
         FileExistsError: If `folder` holds something.
         ValueError: If the architecture or its head was not tested, the network is larger than an ONNX file, there are
-            no examples, or an option is out of range.
-        RuntimeError: If outputs differ by more than `tolerance`; nothing was stored then.
+            no examples, an option is out of range, or outputs differ by more than `tolerance`. Nothing was stored then.
     """
     require_onnx()
     import onnx
 
-    if opset not in OPSETS:
-        raise ValueError(f"opset is {opset}; give one from {OPSETS[0]} to {OPSETS[-1]}.")
+    check_opset(opset)
     folder = _free(folder)
     network, tokenizer = loaded_with_tokenizer(network, tokenizer)
     judged, batches = exportable(network, tokenizer, examples, tolerance)
     size = sum(tensor.numel() * tensor.element_size() for tensor in judged.state_dict().values())
     if size > _LARGEST:
         raise ValueError(
-            f"The network has {size:,} bytes, more than the 2 GiB of an ONNX file; export_program has no end."
+            f"The network has {size:,} bytes, more than the 2 GiB of an ONNX file. Use format=program, export_program "
+            "in code, which has no end."
         )
     names = tuple(batches[0])
     axes = {name: {0: "batch", 1: "length"} for name in names}
@@ -165,9 +164,7 @@ def export_program(
     Raises:
         FileNotFoundError: If `network` is no folder of a stored network.
         FileExistsError: If `folder` holds something.
-        ValueError: As `export_onnx`, but for the size and the opset.
-        RuntimeError: If PyTorch can't export the network, or outputs differ by more than `tolerance`; nothing was
-            stored then.
+        ValueError: As `export_onnx`, but for the size and the opset; and if PyTorch can't export the network.
     """
     folder = _free(folder)
     network, tokenizer = loaded_with_tokenizer(network, tokenizer)
@@ -183,9 +180,10 @@ def export_program(
                 strict=False,
             )
         except Exception as error:  # of many types: those of dynamic shapes, of operators, of Python
-            raise RuntimeError(
+            raise ValueError(
                 f"torch.export cannot export {type(network).__name__} ({model_type(network)}): "
-                f"{str(error).strip().partition(chr(10))[0]} Use export_onnx."
+                f"{str(error).strip().partition(chr(10))[0]} Use format=onnx, "
+                "export_onnx in code."
             ) from error
         torch.export.save(program, file)
         computed = torch.export.load(file).module()
@@ -202,6 +200,19 @@ def export_program(
         inputs=names,
         opset=None,
     )
+
+
+def check_opset(opset: int) -> None:
+    """Refuse a version of ONNX's operators that the exporter does not write.
+
+    Args:
+        opset: The version.
+
+    Raises:
+        ValueError: With those that it does.
+    """
+    if opset not in OPSETS:
+        raise ValueError(f"opset is {opset}; give one from {OPSETS[0]} to {OPSETS[-1]}.")
 
 
 def _free(folder: str | Path) -> Path:

@@ -44,7 +44,7 @@ def compare(
         Number of shapes that were compared, and the largest difference; in taggers padding does not count.
 
     Raises:
-        RuntimeError: If shapes differ, or outputs by more than `tolerance`.
+        ValueError: If shapes differ, or outputs by more than `tolerance`.
     """
     worst, shapes = 0.0, set()
     longest = max_positions(judged.config)
@@ -52,17 +52,19 @@ def compare(
         shapes.add(batch["input_ids"].shape)
         expected, found = judged(**batch).logits, computed(batch)
         if expected.shape != found.shape:
-            raise RuntimeError(
+            raise ValueError(
                 f"Outputs have shape {tuple(found.shape)} instead of {tuple(expected.shape)} on a batch of shape "
-                f"{tuple(batch['input_ids'].shape)}; {target} was not stored."
+                f"{tuple(batch['input_ids'].shape)}; {target} was not stored. Export it in the "
+                "other format, onnx or program."
             )
         differences = (expected - found).abs()
         if differences.ndim == 3:
             differences = differences[batch["attention_mask"].bool()]
         worst = max(worst, differences.nan_to_num(nan=float("inf")).max().item())
     if worst > tolerance:
-        raise RuntimeError(
+        raise ValueError(
             f"Outputs differ from PyTorch's by up to {worst:.3g}, more than the tolerance of {tolerance:.3g}; {target} "
-            "was not stored. Give a larger tolerance if that is precise enough."
+            "was not stored. Set a larger tolerance if that is precise enough, or export in the other format, onnx or "
+            "program."
         )
     return len(shapes), worst

@@ -78,6 +78,24 @@ def parse_pattern(text: str) -> Pattern:
     )
 
 
+def pattern_text(pattern: Pattern) -> str:
+    """Write a pattern as the option that `parse_pattern` reads.
+
+    Args:
+        pattern: The pattern; None is ``unstructured``.
+
+    Example:
+        >>> [pattern_text(pattern) for pattern in (Grouped(2, 4), Blocks(8, 16), None)]
+        ['2:4', '8x16', 'unstructured']
+    """
+    match pattern:
+        case Grouped(kept=kept, size=size):
+            return f"{kept}:{size}"
+        case Blocks(rows=rows, columns=columns):
+            return f"{rows}x{columns}"
+    return "unstructured"
+
+
 def check_pattern(pattern: Pattern, weights: Mapping[str, Tensor]) -> None:
     """Refuse matrices that a pattern does not divide.
 

@@ -134,7 +134,7 @@ class Experiment:
         target = self._folders[name] = self.output / folder
         if (target / ROW).is_file():
             return self._complete(name, target)
-        with self._stage():
+        with self.stage():
             self._check_length(module.network)
             meter = Meter()
             trainer = fit(module, self.data, self.trainer, self.output, name, folder, meter)
@@ -165,7 +165,7 @@ class Experiment:
         target = self._folders[name] = self.output / folder
         if (target / ROW).is_file():
             return self._complete(name, target)
-        with self._stage():
+        with self.stage():
             network, extras = make()
             extras = {**extras, "peak_memory": peak_memory(self._device())}
             torch.nn.Module.to(network, self._device())
@@ -185,7 +185,7 @@ class Experiment:
         Raises:
             ValueError: If it was not fine-tuned on the task, or reads with another tokenizer.
         """
-        with self._stage():
+        with self.stage():
             if not same_tokenizer(str(folder), self.data.network, self.data.task):
                 raise ValueError(
                     f"{folder} has another tokenizer than {self.data.network}: it would be judged on other words."
@@ -208,7 +208,7 @@ class Experiment:
         if path.is_file():
             return kind.read(path)
         started = time.perf_counter()
-        with self._stage():
+        with self.stage():
             self._check_length(network)
             found = compute()
             if is_first_process():
@@ -255,8 +255,11 @@ class Experiment:
         return report
 
     @contextmanager
-    def _stage(self) -> Iterator[None]:
-        """Say of what is wrong with the machine what to do, and leave nothing behind that is of no use."""
+    def stage(self) -> Iterator[None]:
+        """A block of the run: if it fails before there is anything to continue, the folder is gone, and free again.
+
+        Of what is wrong with the machine, the error says what to do.
+        """
         try:
             with explained(self.output):
                 yield
