@@ -19,7 +19,7 @@ from lightning import Trainer, seed_everything
 from toolkit.console import user_errors
 from toolkit.data import TaskData
 from toolkit.evaluation.judging import evaluate
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.modules.layer_dropping import LayerDropping
 from toolkit.statistics.profile import LayerProfile, profile_layers
 

@@ -16,7 +16,7 @@ from lightning import Trainer
 
 from tests.benchmarks.recording import QUICK, Measure, Table, record
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.models.pretrained import resolve_network
 from toolkit.statistics.features import extract_features
 

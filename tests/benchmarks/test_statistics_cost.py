@@ -18,7 +18,7 @@ from lightning import Trainer
 
 from tests.benchmarks.recording import QUICK, Measure, Table, record
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.statistics.collect import collect
 from toolkit.statistics.hidden_states import Statistic
 from toolkit.statistics.influence import BlockInfluence

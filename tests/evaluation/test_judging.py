@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from toolkit.data import TaskData
 from toolkit.evaluation.judging import evaluate, predict
 from toolkit.evaluation.predictions import Predictions, score
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 
 Judged = Callable[..., tuple[PreTrainedModel, TaskData]]
 

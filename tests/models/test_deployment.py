@@ -31,9 +31,10 @@ from toolkit.data.tokenization import IGNORED
 from toolkit.evaluation import costs
 from toolkit.evaluation.judging import evaluate, predict
 from toolkit.models.deployment import neuron_network
-from toolkit.models.encoder import load_network, load_tokenizer, prunable_weights
+from toolkit.models.encoder import prunable_weights
+from toolkit.models.loading import load_network
 from toolkit.models.pooling import Pooling
-from toolkit.models.pretrained import special_ids
+from toolkit.models.pretrained import load_tokenizer, special_ids
 from toolkit.models.storage import save
 from toolkit.statistics.hidden_states import hidden_batch
 from toolkit.tasks import TASKS, Task

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from toolkit.data import TaskData
 from toolkit.evaluation.judging import evaluate, predict
 from toolkit.models.deployment import neuron_network
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.models.storage import load, save
 from toolkit.models.structure import Structure, keep_structure, whole_structure
 from toolkit.modules import neuron_selection

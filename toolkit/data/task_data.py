@@ -20,7 +20,7 @@ from toolkit.data.cache import cached, default_folder, digest
 from toolkit.data.sources import read_split
 from toolkit.data.splitting import hold_out, strata, stratified_sample
 from toolkit.data.tokenization import IGNORED, check_length, encode, fingerprint
-from toolkit.models.encoder import load_tokenizer
+from toolkit.models.pretrained import load_tokenizer
 from toolkit.tasks import Task, find_task
 
 logger = logging.getLogger(__name__)

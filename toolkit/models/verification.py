@@ -96,7 +96,7 @@ def verify(
     if tokens(text, **cut)["input_ids"] != tokenizer(text, **cut)["input_ids"] or len(tokens) != len(tokenizer):
         raise RuntimeError(
             "AutoTokenizer gives other ids than the tokenizer; nothing was stored. "
-            "Take the tokenizer from toolkit.models.encoder.load_tokenizer."
+            "Take the tokenizer from toolkit.models.pretrained.load_tokenizer."
         )
     return (_outputs(network, inputs) - outputs).abs().max().item() if judged is not network else 0.0
 

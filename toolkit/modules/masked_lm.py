@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from toolkit.data.text import MASKED_LM
 from toolkit.evaluation.masked_lm import MaskedTokens
-from toolkit.models.encoder import load_masked_lm
+from toolkit.models.loading import load_masked_lm
 from toolkit.models.masked_head import masked_positions
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning

@@ -21,7 +21,7 @@ from toolkit.data import TaskData
 from toolkit.evaluation.judging import evaluate, predict
 from toolkit.evaluation.metering import selection_cost
 from toolkit.models.deployment import neuron_network
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.models.pooling import Pooling
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.training import Training
