@@ -93,10 +93,37 @@ def test_dropout_is_kept_unless_given(store: Store) -> None:
     assert network.bert.embeddings.dropout.p == 0.23
 
 
+def dropouts(network: PreTrainedModel) -> dict[str, object]:
+    """Probability of each dropout of an encoder, and the config's entries; ModernBERT leaves out those of zero."""
+    modules = {name: part.p for name, part in network.base_model.named_modules() if isinstance(part, nn.Dropout)}
+    numbers = {  # such as ModernBERT's attention has, for PyTorch's own function
+        f"{name}.{key}": value
+        for name, part in network.base_model.named_modules()
+        for key, value in vars(part).items()
+        if "dropout" in key and isinstance(value, float)
+    }
+    return modules | numbers | {key: value for key, value in network.config.to_dict().items() if "drop" in key}
+
+
+@pytest.mark.parametrize(("stored", "dropout"), [(0.0, 0.37), (0.2, 0.0)])
+def test_both_heads_replace_the_same_dropout(stored: float, dropout: float, store: Store, tmp_path: Path) -> None:
+    names = ("attention_dropout", "classifier_dropout", "embedding_dropout", "mlp_dropout")
+    folder = str(store("modernbert", "AutoModelForMaskedLM", **dict.fromkeys(names, stored)))
+    masked, classifier = load_masked_lm(folder, dropout=dropout), load_network(folder, MNLI, dropout=dropout)
+    found = dropouts(masked)
+    assert found == dropouts(classifier)
+    assert set(found.values()) == {dropout}
+    assert any(name.endswith("out_drop") for name in found) == (dropout > 0)
+    masked.save_pretrained(tmp_path / "again")
+    assert dropouts(load_masked_lm(str(tmp_path / "again"))) == found
+
+
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, float("nan")])
 def test_impossible_dropout(dropout: float) -> None:
     with pytest.raises(ValueError, match=r"dropout is .* give a probability in \[0, 1\)"):
         load_network("minilm", MNLI, dropout=dropout)
+    with pytest.raises(ValueError, match=r"dropout is .* give a probability in \[0, 1\)"):
+        load_masked_lm("minilm", dropout=dropout)
 
 
 @pytest.mark.parametrize(("head", "task", "write"), [(SEQUENCE, MNLI, str.upper), (TOKEN, NER, str)])

@@ -47,8 +47,7 @@ def load_network(name: str, task: Task, *, dropout: float | None = None, trained
         ValueError: If the network has no such head, its weights do not match its config, the task's labels
             are not known, or `dropout` is outside [0, 1).
     """
-    if dropout is not None and not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout}; give a probability in [0, 1), or null to keep the network's own.")
+    _check_dropout(dropout)
     if task.kind != "regression" and not task.labels:
         raise ValueError(f"Task {task.name!r} does not know its labels yet; take it from its data (TaskData.task).")
     config = load_config(name)
@@ -67,33 +66,29 @@ def load_network(name: str, task: Task, *, dropout: float | None = None, trained
     if type(config) not in AutoModelForMaskedLM._model_mapping:
         # Decoders classify from the last token that is no padding: config and tokenizer must agree on it.
         config.pad_token_id = load_tokenizer(name).pad_token_id
-    if dropout is not None:
-        _set_dropout(getattr(config, "encoder", config), dropout)
-
-    network, _ = load_with_head(name, head, config, new_head=rows is None)
+    network, _ = load_with_head(name, head, config, new_head=rows is None, dropout=dropout)
     if rows is not None:
         order_rows(output_layer(network)[1], rows)
     network.config.id2label = dict(enumerate(labels))
     network.config.label2id = {label: row for row, label in enumerate(labels)}
-    if dropout is not None:
-        for module in network.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = dropout
     return network
 
 
-def load_masked_lm(name: str, *, trained: bool = False) -> PreTrainedModel:
+def load_masked_lm(name: str, *, dropout: float | None = None, trained: bool = False) -> PreTrainedModel:
     """Load a pretrained encoder, in float32, with its masked language model head.
 
     Args:
         name: The network's name or folder (see `resolve_network`).
+        dropout: Replaces every dropout probability of the network; ``None`` keeps them.
         trained: Whether a head that would start anew is an error: the network teaches as it is.
 
     Raises:
         FileNotFoundError: If there is no such folder or hub name, or it has no safetensors.
-        ValueError: If the network has no such head, or its weights do not match its config.
+        ValueError: If the network has no such head, its weights do not match its config, or `dropout` is outside
+            [0, 1).
     """
-    network, fresh = load_with_head(name, AutoModelForMaskedLM, load_config(name), new_head=True)
+    _check_dropout(dropout)
+    network, fresh = load_with_head(name, AutoModelForMaskedLM, load_config(name), new_head=True, dropout=dropout)
     head = sorted(key for key in fresh if not key.startswith(f"{network.base_model_prefix}."))
     if head and trained:
         raise ValueError(
@@ -106,24 +101,29 @@ def load_masked_lm(name: str, *, trained: bool = False) -> PreTrainedModel:
 
 
 def load_with_head(
-    name: str, head: Any, config: PreTrainedConfig, *, new_head: bool
+    name: str, head: Any, config: PreTrainedConfig, *, new_head: bool, dropout: float | None = None
 ) -> tuple[PreTrainedModel, set[str]]:
     """Load a network, in float32, through one of transformers' ``AutoModel…`` classes.
 
     Args:
         name: The network's name or folder (see `resolve_network`).
         head: The class, e.g. ``AutoModelForMaskedLM``.
-        config: The network's configuration.
+        config: The network's configuration, in which `dropout` is written.
         new_head: Whether the head may start from random numbers; its output layer then always does.
+        dropout: Replaces every dropout probability of the network; ``None`` keeps them.
 
     Returns:
         The network, and the names of the weights that were not stored.
 
     Raises:
         FileNotFoundError: If there is no such folder or hub name, or it has no safetensors.
-        ValueError: If the network has no such head, or weights are missing, of another shape, or left over.
+        ValueError: If the network has no such head, weights are missing, of another shape, or left over, or `dropout`
+            is outside [0, 1).
     """
+    _check_dropout(dropout)
     architecture = _class_of(name, head, config)
+    if dropout is not None:
+        _set_dropout(getattr(config, "encoder", config), dropout)  # that of a network of selected neurons
     source = resolve_network(name)
     if Path(source).is_dir():
         with reading(source):
@@ -150,6 +150,10 @@ def load_with_head(
             if f"{layer_name}.weight" not in fresh:  # another task's rows, though of the same shape
                 new = head.from_config(config, dtype=torch.float32).get_submodule(layer_name)
                 layer.load_state_dict(new.state_dict())
+    if dropout is not None:
+        for module in network.modules():
+            if isinstance(module, nn.Dropout):  # some probabilities are in no config
+                module.p = dropout
     return network, fresh
 
 
@@ -177,6 +181,11 @@ def _stored_rows(name: str, config: PreTrainedConfig, head: Any, task: Task, *, 
         some = ", ".join(list(stored.values())[:4]) + (", …" if len(stored) > 4 else "")
         rank_zero_warn(f"The output layer of {name} starts anew: its labels {some} {what}.")
     return rows
+
+
+def _check_dropout(dropout: float | None) -> None:
+    if dropout is not None and not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}; give a probability in [0, 1), or null to keep the network's own.")
 
 
 def _set_dropout(config: PreTrainedConfig, dropout: float) -> None:
