@@ -27,7 +27,6 @@ from transformers import (
 
 import toolkit
 from toolkit.data import TaskData
-from toolkit.data.tokenization import IGNORED
 from toolkit.evaluation import costs
 from toolkit.evaluation.judging import evaluate, predict
 from toolkit.models.deployment import neuron_network
@@ -37,7 +36,7 @@ from toolkit.models.pooling import Pooling
 from toolkit.models.pretrained import load_tokenizer, special_ids
 from toolkit.models.storage import save
 from toolkit.statistics.hidden_states import hidden_batch
-from toolkit.tasks import TASKS, Task
+from toolkit.tasks import IGNORED, TASKS, Task
 
 Store = Callable[..., Path]
 MNLI, STSB = TASKS["mnli"], TASKS["stsb"]

@@ -17,9 +17,8 @@ from transformers import PreTrainedModel
 from toolkit.data import TaskData
 from toolkit.evaluation.mode import evaluation_mode
 from toolkit.evaluation.predictions import Judgement, Predictions, judgement_of
-from toolkit.tasks import Task
-
-_IGNORED = -100
+from toolkit.models.inputs import network_inputs
+from toolkit.tasks import IGNORED, Task
 
 
 def evaluate(network: PreTrainedModel, data: TaskData) -> dict[str, float]:
@@ -110,13 +109,12 @@ class _Prediction(LightningModule):
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> tuple[Tensor, ...]:
         (network,) = self.networks
-        inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels", "index")}
         with torch.autocast(network.device.type, enabled=False):
-            logits: Tensor = network(**inputs).logits  # (B, C); tagging: (B, T, C)
+            logits: Tensor = network(**network_inputs(batch)).logits  # (B, C); tagging: (B, T, C)
         targets, rows = batch["labels"], batch["index"]
         index = rows
         if self.task.kind == "tagging":
-            words = targets != _IGNORED  # (B, T)
+            words = targets != IGNORED  # (B, T)
             index = rows[:, None].expand_as(targets)[words]
             logits, targets = logits.argmax(-1)[words], targets[words]
         elif self.task.kind == "regression":

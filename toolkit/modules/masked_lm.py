@@ -10,15 +10,15 @@ from transformers import PreTrainedModel
 
 from toolkit.data.text import MASKED_LM
 from toolkit.evaluation.masked_lm import MaskedTokens
+from toolkit.models.inputs import network_inputs
 from toolkit.models.loading import load_masked_lm
 from toolkit.models.masked_head import masked_positions
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning
-from toolkit.modules.labels import IGNORED, network_inputs
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.proximal_pruning import ProximalPruning
 from toolkit.modules.training import Training
-from toolkit.tasks import Task
+from toolkit.tasks import IGNORED, Task
 
 
 class MaskedLanguageModelling(FineTuning):
