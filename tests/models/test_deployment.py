@@ -28,7 +28,7 @@ from transformers import (
 import toolkit
 from toolkit.data import TaskData
 from toolkit.evaluation import costs
-from toolkit.evaluation.judging import evaluate, predict
+from toolkit.evaluation.judging import judge, predict
 from toolkit.models.deployment import neuron_network
 from toolkit.models.encoder import prunable_weights
 from toolkit.models.loading import load_network
@@ -240,7 +240,7 @@ def test_it_is_judged_and_measured_like_any_network(name: str, tiny_network: Pat
     weight, bias = torch.randn(data.task.num_labels, 3), torch.randn(data.task.num_labels)
     pooling: Pooling | None = None if data.task.kind == "tagging" else "mean"
     network = neuron_network(encoder, neurons, weight, bias, task=data.task, tokenizer=data.tokenizer, pooling=pooling)
-    assert set(evaluate(network, data)) == set(data.task.metrics)
+    assert set(judge(network, data).scores()) == set(data.task.metrics)
     predictions = predict(network, data, "test")
     if pooling is not None:
         for row, output in zip(data.split("test"), predictions.outputs, strict=True):

@@ -21,19 +21,6 @@ from toolkit.models.inputs import network_inputs
 from toolkit.tasks import IGNORED, Task
 
 
-def evaluate(network: PreTrainedModel, data: TaskData) -> dict[str, float]:
-    """Score a network on every set that the task's results are judged on.
-
-    Args:
-        network: A network with the task's head; it is left in its mode and on its device.
-        data: The task's data.
-
-    Returns:
-        Metric → score, as `Judgement.scores` gives it.
-    """
-    return judge(network, data).scores()
-
-
 def judge(network: PreTrainedModel, data: TaskData) -> Judgement:
     """Let a network predict every set that the task's results are judged on.
 
