@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -17,6 +16,7 @@ from transformers import PreTrainedModel
 from toolkit.data import TaskData
 from toolkit.evaluation.mode import evaluation_mode
 from toolkit.evaluation.predictions import Judgement, Predictions, judgement_of
+from toolkit.evaluation.progress import PassProgress
 from toolkit.models.inputs import network_inputs
 from toolkit.tasks import IGNORED, Task
 
@@ -55,7 +55,7 @@ def predict(network: PreTrainedModel, data: TaskData, split: str) -> Predictions
             strategy=SingleDeviceStrategy(device=device),
             precision="32-true",
             logger=False,
-            callbacks=[_Progress(split)],
+            callbacks=[PassProgress(f"Judging on {split}")],
             enable_checkpointing=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
@@ -107,18 +107,6 @@ class _Prediction(LightningModule):
         elif self.task.kind == "regression":
             logits = logits[:, 0]
         return logits.cpu(), targets.cpu(), index.cpu(), rows.cpu()
-
-
-class _Progress(RichProgressBar):
-    """A progress bar that names the set."""
-
-    def __init__(self, split: str) -> None:
-        super().__init__()
-        self.split = split
-
-    @property
-    def predict_description(self) -> str:
-        return f"Judging on {self.split}"
 
 
 class _Batches:

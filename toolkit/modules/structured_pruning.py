@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from toolkit.evaluation.mode import evaluation_mode
 from toolkit.models.structure import KINDS, Structure, keep_structure, mask_structure, whole_structure
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning
@@ -228,12 +229,9 @@ class StructuredPruning(FineTuning):
 
     @torch.no_grad()
     def _probe(self) -> Tensor:
-        training = self.network.training
-        self.network.train(False)
         ids = torch.linspace(0, self.network.config.vocab_size - 1, 16, device=self.network.device).long()[None]
-        with torch.autocast(self.network.device.type, enabled=False):
+        with evaluation_mode(self.network), torch.autocast(self.network.device.type, enabled=False):
             logits: Tensor = self.network(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-        self.network.train(training)
         return logits
 
     def _count(self, kind: str) -> tuple[int, int]:
