@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from toolkit.data.tokenization import same_tokenizer
 from toolkit.evaluation.report import Report
-from toolkit.models.encoder import load_masked_lm, prunable_weights
+from toolkit.models.encoder import prunable_weights
+from toolkit.models.loading import load_masked_lm
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.held_zeros import HeldZeros
 from toolkit.modules.magnitude_pruning import MagnitudePruning

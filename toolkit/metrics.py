@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.data import dim_zero_cat
 
-from toolkit.tasks import Kind
+from toolkit.tasks import IGNORED, Kind
 
 
 class Scored(Protocol):
@@ -94,7 +94,7 @@ class Accuracy(Metric):
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Count a batch."""
         predictions = _labels(predictions, targets)
-        scored = targets != -100
+        scored = targets != IGNORED
         self.correct += ((predictions == targets) & scored).sum()
         self.total += scored.sum()
 
@@ -253,7 +253,7 @@ class SpanF1(Metric):
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Count a batch of label ids (B, T); positions with a target of -100 are no words."""
-        words = targets != -100
+        words = targets != IGNORED
         sentence = torch.arange(len(targets), device=targets.device)[:, None].expand_as(targets)[words]  # (W,)
         begins, ends, types = self._spans(predictions[words], sentence)
         true_begins, true_ends, true_types = self._spans(targets[words], sentence)

@@ -6,7 +6,7 @@ from functools import partial
 from toolkit.data import Text
 from toolkit.evaluation.masked_lm import judge_masked_lm
 from toolkit.evaluation.report import Report, Row
-from toolkit.models.encoder import load_masked_lm
+from toolkit.models.loading import load_masked_lm
 from toolkit.modules.masked_lm import MaskedLanguageModelling
 from toolkit.recipe import TrainingRecipe
 from toolkit.runs.experiment import Experiment

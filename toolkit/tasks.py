@@ -11,6 +11,8 @@ from typing import Any, Literal
 Kind = Literal["classification", "regression", "tagging"]
 Format = Literal["tsv", "conll", "conllu", "synthetic"]
 
+IGNORED = -100
+"""Label of a position that is not scored, as ``torch.nn.CrossEntropyLoss`` has it."""
 _NAME = re.compile(r"\w[\w +.-]*")
 METRICS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "f1", "matthews_correlation"),

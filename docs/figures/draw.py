@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 from toolkit.data import TaskData
 from toolkit.data.batching import Collate, evaluation_loader
 from toolkit.evaluation.costs import macs, num_parameters
-from toolkit.models.encoder import load_network, resolve_network
+from toolkit.models.inputs import network_inputs
+from toolkit.models.loading import load_network
+from toolkit.models.pretrained import resolve_network
 from toolkit.models.structure import Structure, keep_structure, whole_structure
-from toolkit.modules.labels import network_inputs
 from toolkit.pruning.activations import input_norms, wanda_scores
 from toolkit.pruning.masks import mask_smallest_per_row
 from toolkit.tasks import find_task

@@ -18,8 +18,8 @@ from lightning import Trainer, seed_everything
 
 from toolkit.console import user_errors
 from toolkit.data import TaskData
-from toolkit.evaluation.judging import evaluate
-from toolkit.models.encoder import load_network
+from toolkit.evaluation.judging import judge
+from toolkit.models.loading import load_network
 from toolkit.modules.layer_dropping import LayerDropping
 from toolkit.statistics.profile import LayerProfile, profile_layers
 
@@ -59,7 +59,7 @@ def train(data: TaskData, profile: LayerProfile, options: dict[str, Any]) -> dic
     )  # fmt: skip
     trainer.fit(module, datamodule=data)
     cost = module.training_macs["chosen"] / module.training_macs["full"]
-    return {"scores": evaluate(module.network, data), "kept": plan.kept, "trained": plan.trained, "cost": cost}
+    return {"scores": judge(module.network, data).scores(), "kept": plan.kept, "trained": plan.trained, "cost": cost}
 
 
 def main() -> None:

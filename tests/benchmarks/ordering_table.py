@@ -29,7 +29,7 @@ from tests.benchmarks.neurox_selection import PROBE
 from tests.benchmarks.recording import Measure, Table, record
 from toolkit.console import user_errors
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.probing.linear import named_score, probe_score, search_penalty
 from toolkit.probing.registry import rank
 from toolkit.probing.stages import PENALTIES

@@ -23,7 +23,7 @@ from tests.benchmarks.pruning_callbacks import TorchPruning, gradually, lightnin
 from tests.benchmarks.recording import Measure, Table, record
 from toolkit.console import user_errors
 from toolkit.data import TaskData
-from toolkit.evaluation.judging import evaluate
+from toolkit.evaluation.judging import judge
 from toolkit.models.encoder import prunable_weights
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.magnitude_pruning import MagnitudePruning
@@ -67,7 +67,7 @@ def train(data: TaskData, make: Callable[[], Made], epochs: int) -> dict[str, An
     trainer.fit(module, datamodule=data)
     seconds = time.perf_counter() - started
     return {
-        "scores": evaluate(module.network, data),
+        "scores": judge(module.network, data).scores(),
         "sparsity": share_of_zeros(prunable_weights(module.network)),
         "steps": trainer.global_step,
         "seconds": seconds,

@@ -16,13 +16,13 @@ from lightning import Trainer
 
 from tests.benchmarks.recording import QUICK, Measure, Table, record
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.inputs import network_inputs
+from toolkit.models.loading import load_network
 from toolkit.models.pretrained import resolve_network
 from toolkit.statistics.features import extract_features
 
 SENTENCES, ROUNDS = (50, 1) if QUICK else (500, 5)
 BESIDE_NEUROX = 20 if QUICK else 200
-NO_INPUTS = ("labels", "index", "special_tokens_mask")
 
 
 @pytest.mark.benchmark
@@ -36,7 +36,7 @@ def test_extraction_cost(tmp_path: Path) -> None:
 
     def forward() -> None:
         for batch in batches:
-            network.base_model(**{name: value for name, value in batch.items() if name not in NO_INPUTS})
+            network.base_model(**network_inputs(batch))
 
     seconds: dict[str, list[float]] = {"forward": [], "extraction": []}
     processor: dict[str, list[float]] = {"forward": [], "extraction": []}
@@ -106,7 +106,7 @@ def test_extraction_beside_neurox(tmp_path: Path, neurox_path: str) -> None:
     started = time.process_time()
     with torch.no_grad():
         for batch in batches:
-            network.base_model(**{name: value for name, value in batch.items() if name not in NO_INPUTS})
+            network.base_model(**network_inputs(batch))
     bare = time.process_time() - started
     record(
         "extraction_neurox",

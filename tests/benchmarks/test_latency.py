@@ -16,9 +16,10 @@ from tests.benchmarks.recording import QUICK, Measure, Table, record
 from toolkit.data import TaskData
 from toolkit.evaluation.costs import Latency, latencies, macs
 from toolkit.models.deployment import neuron_network
-from toolkit.models.encoder import load_network, prunable_weights
+from toolkit.models.encoder import prunable_weights
 from toolkit.models.export import export_onnx
 from toolkit.models.layers import keep_layers
+from toolkit.models.loading import load_network
 from toolkit.models.onnx_network import OnnxNetwork
 from toolkit.models.structure import Structure, keep_structure, whole_structure
 from toolkit.pruning.masks import prune_smallest

@@ -13,7 +13,8 @@ import pytest
 
 from tests.benchmarks.recording import QUICK, Measure, Table, record
 from toolkit.evaluation.costs import bytes_on_disk
-from toolkit.models.encoder import MINILM, prunable_weights, resolve_network
+from toolkit.models.encoder import prunable_weights
+from toolkit.models.pretrained import MINILM, resolve_network
 from toolkit.models.sparse_storage import SPARSE_FILE, Precision, information_bound, write_sparse
 from toolkit.models.storage import load, sparsify
 from toolkit.pruning.masks import prune_smallest

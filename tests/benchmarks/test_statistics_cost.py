@@ -18,7 +18,8 @@ from lightning import Trainer
 
 from tests.benchmarks.recording import QUICK, Measure, Table, record
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.inputs import network_inputs
+from toolkit.models.loading import load_network
 from toolkit.statistics.collect import collect
 from toolkit.statistics.hidden_states import Statistic
 from toolkit.statistics.influence import BlockInfluence
@@ -27,7 +28,6 @@ from toolkit.statistics.variability import ClassVariability
 
 SENTENCES, ROUNDS = (50, 1) if QUICK else (500, 5)
 SIZES = (100, 200) if QUICK else (400, 1600, 6400)  # Of the training set whose memory is looked at.
-NO_INPUTS = ("labels", "index", "special_tokens_mask")
 
 
 def peak() -> float:
@@ -47,7 +47,7 @@ def peaks_of(size: int) -> tuple[float, float]:
     network.train(False)
     with torch.no_grad():
         for batch in data.share("train"):
-            network.base_model(**{key: value for key, value in batch.items() if key not in NO_INPUTS})
+            network.base_model(**network_inputs(batch))
     forward = peak()
     collect(
         network, data, (ClassVariability(7, 384, 2), BlockInfluence(7), LayerSimilarity(7, 384)),
@@ -69,7 +69,7 @@ def test_statistics_cost(task: str) -> None:
 
     def forward() -> None:
         for batch in batches:
-            network.base_model(**{key: value for key, value in batch.items() if key not in NO_INPUTS})
+            network.base_model(**network_inputs(batch))
 
     def statistics() -> None:
         wanted: Sequence[Statistic] = (

@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 
 from toolkit.console import user_errors
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.statistics.features import Features, extract_features
 from toolkit.statistics.variability import ClassVariability
 

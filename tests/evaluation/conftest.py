@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 
 Judged = Callable[..., tuple[PreTrainedModel, TaskData]]
 

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
-from toolkit.evaluation.judging import evaluate, predict
+from toolkit.evaluation.judging import judge, predict
 from toolkit.evaluation.predictions import Predictions, score
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 
 Judged = Callable[..., tuple[PreTrainedModel, TaskData]]
 
@@ -55,12 +55,14 @@ def test_classification(task: str, judged: Judged) -> None:
         "f1": sklearn.metrics.f1_score(targets, labels) if len(data.task.labels) == 2 else None,
         "matthews_correlation": sklearn.metrics.matthews_corrcoef(targets, labels),
     }
-    assert evaluate(network, data) == {name: pytest.approx(expected[name], abs=1e-6) for name in data.task.metrics}
+    assert judge(network, data).scores() == {
+        name: pytest.approx(expected[name], abs=1e-6) for name in data.task.metrics
+    }
 
 
 def test_scores_stand_in_the_order_of_the_tasks_table(judged: Judged) -> None:
     network, data = judged("synthetic_entities")
-    assert list(evaluate(network, data)) == list(data.task.metrics)
+    assert list(judge(network, data).scores()) == list(data.task.metrics)
     assert list(data.task.metrics) != sorted(data.task.metrics), "else the test says nothing"
 
 
@@ -69,7 +71,7 @@ def test_regression(judged: Judged) -> None:
     values = torch.stack(one_by_one(network, data, "test"))[:, 0]
     targets = np.array(data.split("test")["labels"])
     torch.testing.assert_close(predict(network, data, "test").outputs, values, atol=1e-5, rtol=1e-4)
-    assert evaluate(network, data) == {
+    assert judge(network, data).scores() == {
         "pearson": pytest.approx(scipy.stats.pearsonr(values, targets).statistic, abs=1e-5),
         "spearman": pytest.approx(scipy.stats.spearmanr(values, targets).statistic, abs=1e-5),
     }
@@ -92,7 +94,7 @@ def test_tagging(max_length: int, judged: Judged) -> None:
     assert (cut > 0) == (max_length == 12)
     flat = [tag for tags in predicted for tag in tags], [tag for tags in true for tag in tags]
     spans = [[tag if tag != "no tag" else "O" for tag in tags] for tags in predicted]
-    assert evaluate(network, data) == {
+    assert judge(network, data).scores() == {
         "span_f1": pytest.approx(f1_score(true, spans, mode="strict", scheme=IOB2), abs=1e-6),
         "accuracy": pytest.approx(sklearn.metrics.accuracy_score(*flat), abs=1e-6),
     }
@@ -119,7 +121,7 @@ def test_spans_do_not_run_across_sentences() -> None:
 def test_further_sets_carry_their_names(tiny_data: Path, tiny_network: Path) -> None:
     data = TaskData("mnli", network=str(tiny_network), root=tiny_data)
     network = load_network(str(tiny_network), data.task)
-    scores = evaluate(network, data)
+    scores = judge(network, data).scores()
     assert list(scores) == ["accuracy", "accuracy_mismatched"]
     for name, split in zip(scores, ("test", "test_mismatched"), strict=True):
         labels = torch.stack(one_by_one(network, data, split)).argmax(-1)
@@ -196,7 +198,7 @@ class JudgedAtTheEnd(LightningModule):
         if self.global_rank == 0:
             data = TaskData("synthetic_sentiment", network=self.judged, size=60, limit_eval=30, eval_batch_size=4)
             torch.manual_seed(0)
-            torch.save(evaluate(load_network(self.judged, data.task), data), self.scores)
+            torch.save(judge(load_network(self.judged, data.task), data).scores(), self.scores)
         # Were the processes out of step, one of these would meet another collective, or wait for ever.
         total = torch.tensor(float(self.global_rank + 1))
         torch.distributed.all_reduce(total)
@@ -219,5 +221,5 @@ def test_one_process_of_a_distributed_run_judges_alone(tiny_network: Path, tmp_p
     trainer.fit(JudgedAtTheEnd(str(tiny_network), tmp_path / "scores"), DataLoader(torch.ones(2, 1)))  # type: ignore[arg-type]
     data = TaskData("synthetic_sentiment", network=str(tiny_network), size=60, limit_eval=30)
     torch.manual_seed(0)
-    expected = evaluate(load_network(str(tiny_network), data.task), data)
+    expected = judge(load_network(str(tiny_network), data.task), data).scores()
     assert torch.load(tmp_path / "scores") == expected

@@ -19,8 +19,8 @@ from seqeval.scheme import IOB2
 from toolkit.data import TaskData
 from toolkit.evaluation.judging import judge
 from toolkit.evaluation.predictions import Predictions, score
-from toolkit.models.encoder import load_network
 from toolkit.models.heads import output_layer
+from toolkit.models.loading import load_network
 from toolkit.tasks import TASKS, Task
 
 # As in the release of GLUE on the hub (ClassLabel.names of nyu-mll/glue).

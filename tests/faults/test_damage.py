@@ -14,7 +14,7 @@ from lightning import Trainer
 from tests.faults.recipes import results
 from toolkit import run
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.options.words import as_options
 from toolkit.recipe import load

@@ -12,8 +12,8 @@ import pytest
 from toolkit import run
 from toolkit.data.text_sources import TextSet, hub_texts
 from toolkit.models import storage
-from toolkit.models.encoder import load_masked_lm, load_tokenizer
-from toolkit.models.pretrained import load_config
+from toolkit.models.loading import load_masked_lm
+from toolkit.models.pretrained import load_config, load_tokenizer
 
 tried: list[Any] = []
 

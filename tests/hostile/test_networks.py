@@ -18,9 +18,9 @@ from transformers import BertConfig, BertForSequenceClassification
 from tests.hostile.small_tokenizer import write_tokenizer
 from toolkit.evaluation.predictions import Judgement
 from toolkit.models import storage
-from toolkit.models.encoder import load_network, load_tokenizer
+from toolkit.models.loading import load_network
 from toolkit.models.neuron_config import NeuronSelectionConfig
-from toolkit.models.pretrained import load_config
+from toolkit.models.pretrained import load_config, load_tokenizer
 from toolkit.models.sparse_storage import SPARSE_FILE, read_sparse, write_sparse
 from toolkit.runs.training_stage import SealedCheckpoints
 from toolkit.statistics.features import Features

@@ -27,16 +27,16 @@ from transformers import (
 
 import toolkit
 from toolkit.data import TaskData
-from toolkit.data.tokenization import IGNORED
 from toolkit.evaluation import costs
-from toolkit.evaluation.judging import evaluate, predict
+from toolkit.evaluation.judging import judge, predict
 from toolkit.models.deployment import neuron_network
-from toolkit.models.encoder import load_network, load_tokenizer, prunable_weights
+from toolkit.models.encoder import prunable_weights
+from toolkit.models.loading import load_network
 from toolkit.models.pooling import Pooling
-from toolkit.models.pretrained import special_ids
+from toolkit.models.pretrained import load_tokenizer, special_ids
 from toolkit.models.storage import save
 from toolkit.statistics.hidden_states import hidden_batch
-from toolkit.tasks import TASKS, Task
+from toolkit.tasks import IGNORED, TASKS, Task
 
 Store = Callable[..., Path]
 MNLI, STSB = TASKS["mnli"], TASKS["stsb"]
@@ -240,7 +240,7 @@ def test_it_is_judged_and_measured_like_any_network(name: str, tiny_network: Pat
     weight, bias = torch.randn(data.task.num_labels, 3), torch.randn(data.task.num_labels)
     pooling: Pooling | None = None if data.task.kind == "tagging" else "mean"
     network = neuron_network(encoder, neurons, weight, bias, task=data.task, tokenizer=data.tokenizer, pooling=pooling)
-    assert set(evaluate(network, data)) == set(data.task.metrics)
+    assert set(judge(network, data).scores()) == set(data.task.metrics)
     predictions = predict(network, data, "test")
     if pooling is not None:
         for row, output in zip(data.split("test"), predictions.outputs, strict=True):

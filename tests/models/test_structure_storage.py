@@ -11,8 +11,9 @@ import transformers
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
-from toolkit.models.encoder import load_network, load_with_head, prunable_weights
+from toolkit.models.encoder import prunable_weights
 from toolkit.models.layers import keep_layers
+from toolkit.models.loading import load_network, load_with_head
 from toolkit.models.pretrained import load_config
 from toolkit.models.storage import load, sparsify
 from toolkit.models.structure import SUPPORTED, Structure, block_groups, keep_structure

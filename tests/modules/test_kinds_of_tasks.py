@@ -10,7 +10,7 @@ import torch
 from lightning import Trainer
 
 from toolkit.data import TaskData
-from toolkit.evaluation.judging import evaluate
+from toolkit.evaluation.judging import judge
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.layer_dropping import LayerDropping
 from toolkit.modules.magnitude_pruning import MagnitudePruning
@@ -39,7 +39,7 @@ def test_every_kind_of_task(family: str, task: str, tiny_network: Path, make_tra
     kind, options = FAMILIES[family]
     module = kind(data.task, str(tiny_network), training=Training(learning_rate=2e-3), **options)
     make_trainer(max_epochs=2).fit(module, datamodule=data)
-    scores = evaluate(module.network, data)
+    scores = judge(module.network, data).scores()
     assert set(scores) == set(data.task.metrics)
     assert all(map(math.isfinite, scores.values()))
     if isinstance(module, WeightPruning):

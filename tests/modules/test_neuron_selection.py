@@ -11,9 +11,9 @@ from lightning import Trainer
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
-from toolkit.evaluation.judging import evaluate, predict
+from toolkit.evaluation.judging import judge, predict
 from toolkit.models.deployment import neuron_network
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.models.storage import load, save
 from toolkit.models.structure import Structure, keep_structure, whole_structure
 from toolkit.modules import neuron_selection
@@ -48,11 +48,11 @@ def test_selected_neurons_are_deployed(
     assert sum(map(len, network.config.kept)) == neurons["kept"] == round(neurons["share"] * 96)
     assert network.config.encoder.num_hidden_layers == max(1, *neurons["layers"]) or neurons["layers"] == [0]
     metric = any_data.task.metrics[0]
-    assert evaluate(network, any_data)[metric] == pytest.approx(neurons["retention"] * neurons["oracle"])
+    assert judge(network, any_data).scores()[metric] == pytest.approx(neurons["retention"] * neurons["oracle"])
     # Both networks score as their probes on the stored features, but for a row that half precision moves.
     allowed = 0.03
     assert neurons["oracle"] == pytest.approx(neurons["stages"][0]["test"], abs=allowed)
-    assert evaluate(network, any_data)[metric] == pytest.approx(neurons["stages"][-1]["test"], abs=allowed)
+    assert judge(network, any_data).scores()[metric] == pytest.approx(neurons["stages"][-1]["test"], abs=allowed)
     # The head's outputs are those of the stored features, up to their half precision.
     features = Features.read(tmp_path / "features" / "dev")
     kept = [layer * 32 + dimension for layer, kept in enumerate(network.config.kept) for dimension in kept]

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.models.masked_norm import MaskedLayerNorm
 from toolkit.models.storage import load
 from toolkit.models.structure import KINDS, Structure, along, groups_of

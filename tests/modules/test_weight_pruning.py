@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from toolkit.data import TaskData
+from toolkit.models.inputs import network_inputs
 from toolkit.modules.fine_tuning import FineTuning
-from toolkit.modules.labels import network_inputs
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.movement_pruning import MovementPruning
 from toolkit.modules.proximal_pruning import ProximalPruning

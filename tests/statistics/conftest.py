@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.statistics.hidden_states import HiddenBatch
 
 Observed = Callable[..., tuple[PreTrainedModel, TaskData]]

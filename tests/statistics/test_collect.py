@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.statistics.collect import _Pass, collect
 from toolkit.statistics.features import extract_features
 from toolkit.statistics.hidden_states import HiddenBatch
@@ -194,7 +194,7 @@ from lightning.pytorch import Trainer
 sys.path.insert(0, {folder!r})
 from conftest import Seen, TokenSum
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.statistics.collect import _Pass, collect
 from toolkit.statistics.features import extract_features
 from toolkit.statistics.hidden_states import HiddenBatch

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.statistics.hidden_states import Pooling, hidden_batch, word_starts
 
 TEXTS = ["the § cat sees [MASK]", "", "walking", "a good dog is not in the river"]

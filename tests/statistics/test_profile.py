@@ -11,7 +11,7 @@ from lightning import Trainer
 from rich.console import Console
 
 from toolkit.data import TaskData
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.statistics.profile import LayerProfile, Profiling, profile_layers
 
 QUIET = partial(Trainer, accelerator="cpu", enable_progress_bar=False, logger=False)

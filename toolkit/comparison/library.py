@@ -21,8 +21,9 @@ from toolkit.evaluation.judging import judge
 from toolkit.evaluation.predictions import Judgement
 from toolkit.evaluation.row import Row
 from toolkit.models import storage
-from toolkit.models.encoder import load_network, max_positions, prunable_weights, transformer_blocks
+from toolkit.models.encoder import max_positions, prunable_weights, transformer_blocks
 from toolkit.models.heads import label_rows, order_rows, output_layer
+from toolkit.models.loading import load_network
 from toolkit.options.messages import nearest
 from toolkit.pruning.masks import sparsity
 from toolkit.tasks import Task

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
 from toolkit.data.batching import to_rows
-from toolkit.data.tokenization import IGNORED
+from toolkit.tasks import IGNORED
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "special_tokens_mask")
 

@@ -19,9 +19,9 @@ from toolkit.data.batching import BatchLoader, Collate, evaluation_loader, train
 from toolkit.data.cache import cached, default_folder, digest
 from toolkit.data.sources import read_split
 from toolkit.data.splitting import hold_out, strata, stratified_sample
-from toolkit.data.tokenization import IGNORED, check_length, encode, fingerprint
-from toolkit.models.encoder import load_tokenizer
-from toolkit.tasks import Task, find_task
+from toolkit.data.tokenization import check_length, encode, fingerprint
+from toolkit.models.pretrained import load_tokenizer
+from toolkit.tasks import IGNORED, Task, find_task
 
 logger = logging.getLogger(__name__)
 _FORMAT_VERSION = 3  # of a cached entry; raise it when `encode` changes what it makes

@@ -19,7 +19,7 @@ from toolkit.data.masking import Mask, number_words
 from toolkit.data.splitting import hold_out
 from toolkit.data.text_sources import TextSet, file_texts, hub_texts, task_texts
 from toolkit.data.tokenization import build, check_length, fingerprint
-from toolkit.models.encoder import load_tokenizer
+from toolkit.models.pretrained import load_tokenizer
 from toolkit.tasks import Task, find_task
 
 # Each masked token is tagged by a token of the vocabulary; the data is its own, so there are no files.

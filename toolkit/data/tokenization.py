@@ -12,10 +12,8 @@ from transformers import PreTrainedTokenizerBase
 from toolkit.data.cache import digest
 from toolkit.data.glue import text_names
 from toolkit.models.pretrained import load_tokenizer, special_ids
-from toolkit.tasks import Task
+from toolkit.tasks import IGNORED, Task
 
-IGNORED = -100
-"""Label of a position that is not scored, as ``torch.nn.CrossEntropyLoss`` has it."""
 _CHUNK = 1000  # rows tokenised in one call: bounds the memory of the intermediate encodings
 
 _FEATURES: dict[str, Any] = {

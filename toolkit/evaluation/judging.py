@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -17,22 +16,9 @@ from transformers import PreTrainedModel
 from toolkit.data import TaskData
 from toolkit.evaluation.mode import evaluation_mode
 from toolkit.evaluation.predictions import Judgement, Predictions, judgement_of
-from toolkit.tasks import Task
-
-_IGNORED = -100
-
-
-def evaluate(network: PreTrainedModel, data: TaskData) -> dict[str, float]:
-    """Score a network on every set that the task's results are judged on.
-
-    Args:
-        network: A network with the task's head; it is left in its mode and on its device.
-        data: The task's data.
-
-    Returns:
-        Metric → score, as `Judgement.scores` gives it.
-    """
-    return judge(network, data).scores()
+from toolkit.evaluation.progress import PassProgress
+from toolkit.models.inputs import network_inputs
+from toolkit.tasks import IGNORED, Task
 
 
 def judge(network: PreTrainedModel, data: TaskData) -> Judgement:
@@ -69,7 +55,7 @@ def predict(network: PreTrainedModel, data: TaskData, split: str) -> Predictions
             strategy=SingleDeviceStrategy(device=device),
             precision="32-true",
             logger=False,
-            callbacks=[_Progress(split)],
+            callbacks=[PassProgress(f"Judging on {split}")],
             enable_checkpointing=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
@@ -110,30 +96,17 @@ class _Prediction(LightningModule):
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> tuple[Tensor, ...]:
         (network,) = self.networks
-        inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels", "index")}
         with torch.autocast(network.device.type, enabled=False):
-            logits: Tensor = network(**inputs).logits  # (B, C); tagging: (B, T, C)
+            logits: Tensor = network(**network_inputs(batch)).logits  # (B, C); tagging: (B, T, C)
         targets, rows = batch["labels"], batch["index"]
         index = rows
         if self.task.kind == "tagging":
-            words = targets != _IGNORED  # (B, T)
+            words = targets != IGNORED  # (B, T)
             index = rows[:, None].expand_as(targets)[words]
             logits, targets = logits.argmax(-1)[words], targets[words]
         elif self.task.kind == "regression":
             logits = logits[:, 0]
         return logits.cpu(), targets.cpu(), index.cpu(), rows.cpu()
-
-
-class _Progress(RichProgressBar):
-    """A progress bar that names the set."""
-
-    def __init__(self, split: str) -> None:
-        super().__init__()
-        self.split = split
-
-    @property
-    def predict_description(self) -> str:
-        return f"Judging on {self.split}"
 
 
 class _Batches:

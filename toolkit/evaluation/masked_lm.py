@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 
 from toolkit.data import Text
 from toolkit.evaluation.mode import evaluation_mode
+from toolkit.models.inputs import network_inputs
 from toolkit.models.masked_head import masked_positions
-
-_IGNORED = -100
+from toolkit.tasks import IGNORED
 
 
 class MaskedTokens(Metric):
@@ -42,7 +42,7 @@ class MaskedTokens(Metric):
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Count a batch of logits, (B, T, V) or those of the N masked tokens (N, V), and labels (B, T), else -100."""
-        masked = labels != _IGNORED
+        masked = labels != IGNORED
         chosen, true = (logits if logits.ndim == 2 else logits[masked]).float(), labels[masked]
         # Not in place: a metric that was reset in inference mode could not count in training any more.
         self.correct = self.correct + (chosen.argmax(-1) == true).sum()
@@ -78,11 +78,9 @@ def judge_masked_lm(network: PreTrainedModel, data: Text) -> tuple[Mapping[str, 
         nn.Module.to(judged, torch.float32)
     with evaluation_mode(judged), torch.autocast(network.device.type, enabled=False):
         for batch in data.loader("dev"):
-            inputs = {
-                name: value.to(network.device) for name, value in batch.items() if name not in ("labels", "index")
-            }
+            inputs = {name: value.to(network.device) for name, value in network_inputs(batch).items()}
             labels = batch["labels"].to(network.device)
-            with masked_positions(judged, labels != _IGNORED):
+            with masked_positions(judged, labels != IGNORED):
                 metric.update(judged(**inputs).logits, labels)
     tokens = int(metric.tokens)
     if not tokens:

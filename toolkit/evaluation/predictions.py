@@ -13,10 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from toolkit.files.writing import replacing
 from toolkit.metrics import Scored, task_metrics
-from toolkit.tasks import METRICS, Kind, Task
+from toolkit.tasks import IGNORED, METRICS, Kind, Task
 
 _SCHEMA = "1"
-_IGNORED = -100
 _TENSORS = ("outputs", "targets", "index")
 
 
@@ -160,7 +159,7 @@ def score(task: Scored, predictions: Predictions) -> dict[str, float]:
     if task.kind == "tagging":
         words = torch.unique_consecutive(predictions.index, return_counts=True)[1].tolist()
         outputs = pad_sequence([*torch.split(outputs, words)], batch_first=True, padding_value=0)  # (sentences, words)
-        targets = pad_sequence([*torch.split(targets, words)], batch_first=True, padding_value=_IGNORED)
+        targets = pad_sequence([*torch.split(targets, words)], batch_first=True, padding_value=IGNORED)
     metrics.update(outputs, targets)
     values = metrics.compute()
     return {name: float(values[name]) for name in task.metrics}  # the task's order; torchmetrics sorts names

@@ -140,7 +140,7 @@ def _copy_weights(source: PreTrainedModel, target: PreTrainedModel) -> None:
     if missing := target.load_state_dict(source.state_dict(), strict=False).missing_keys:
         raise ValueError(
             f"{type(source).__name__} has no weight {missing[0]}, which its config asks for. Load it with "
-            "toolkit.models.encoder.load_network, or load_with_head."
+            "toolkit.models.loading.load_network, or load_with_head."
         )
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from toolkit.models.encoder import load_tokenizer, max_positions
+from toolkit.models.encoder import max_positions
 from toolkit.models.neuron_model import NeuronSelectionForSequenceClassification
+from toolkit.models.pretrained import load_tokenizer
 from toolkit.models.storage import load
 
 SUPPORTED = (

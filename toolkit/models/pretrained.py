@@ -12,6 +12,7 @@ from typing import Any
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
+import toolkit.models.neuron_model  # noqa: F401  registers the architecture, whose folders are read here
 from toolkit.files.checksums import checksum
 from toolkit.models.folder_checks import check_config, check_folder, check_hub_network, check_hub_tokenizer
 

@@ -30,8 +30,8 @@ from transformers import (
 )
 
 from toolkit.files.writing import replacing
-from toolkit.models.encoder import load_with_head
 from toolkit.models.folder_checks import check_link, check_size
+from toolkit.models.loading import load_with_head
 from toolkit.models.model_card import head_of, mark, with_metadata
 from toolkit.models.pretrained import load_config, quiet, reading, save_tokenizer
 from toolkit.models.sparse_storage import SPARSE_FILE, Precision, is_sparse, read_sparse, round_weights, write_sparse

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from toolkit.models.inputs import network_inputs
 from toolkit.models.sparse_storage import Precision
 
 
@@ -82,7 +83,7 @@ def verify(
     """
     judged = rounded(network, dtype)
     compare_weights(judged.state_dict(), loaded.state_dict())
-    inputs = {name: tensor.to(network.device) for name, tensor in example.items() if name not in ("labels", "index")}
+    inputs = {name: tensor.to(network.device) for name, tensor in network_inputs(example).items()}
     outputs = _outputs(loaded, inputs)
     difference = (_outputs(judged, inputs) - outputs).abs().max().item()
     if difference != 0.0:
@@ -96,7 +97,7 @@ def verify(
     if tokens(text, **cut)["input_ids"] != tokenizer(text, **cut)["input_ids"] or len(tokens) != len(tokenizer):
         raise RuntimeError(
             "AutoTokenizer gives other ids than the tokenizer; nothing was stored. "
-            "Take the tokenizer from toolkit.models.encoder.load_tokenizer."
+            "Take the tokenizer from toolkit.models.pretrained.load_tokenizer."
         )
     return (_outputs(network, inputs) - outputs).abs().max().item() if judged is not network else 0.0
 

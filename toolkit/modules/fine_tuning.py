@@ -19,11 +19,13 @@ from toolkit.data.batching import BatchLoader
 from toolkit.data.task_data import TaskData
 from toolkit.data.tokenization import same_tokenizer
 from toolkit.metrics import task_metrics
-from toolkit.models.encoder import load_network, prunable_weights
+from toolkit.models.encoder import prunable_weights
+from toolkit.models.inputs import network_inputs
+from toolkit.models.loading import load_network
 from toolkit.modules.distillation import Distillation, hidden_states_loss, logits_loss, matching_layers
 from toolkit.modules.divergence import origin
 from toolkit.modules.held_zeros import HeldZeros
-from toolkit.modules.labels import label_loss, network_inputs, rows_with_labels
+from toolkit.modules.labels import label_loss, rows_with_labels
 from toolkit.modules.training import Training, decay_groups
 from toolkit.pruning import masks
 from toolkit.tasks import Task

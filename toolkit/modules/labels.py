@@ -1,18 +1,9 @@
-"""What a network reads of a batch, which of its outputs have labels, and the loss of these."""
-
-from collections.abc import Mapping
+"""Which outputs of a network have labels, and the loss of these."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from toolkit.tasks import Task
-
-IGNORED = -100  # The label of tokens that carry none, as in transformers.
-
-
-def network_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What of a batch the network reads: everything but labels and row numbers."""
-    return {name: value for name, value in batch.items() if name not in ("labels", "index")}
+from toolkit.tasks import IGNORED, Task
 
 
 def rows_with_labels(logits: Tensor, labels: Tensor, task: Task) -> tuple[Tensor, Tensor]:

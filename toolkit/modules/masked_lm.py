@@ -10,15 +10,15 @@ from transformers import PreTrainedModel
 
 from toolkit.data.text import MASKED_LM
 from toolkit.evaluation.masked_lm import MaskedTokens
-from toolkit.models.encoder import load_masked_lm
+from toolkit.models.inputs import network_inputs
+from toolkit.models.loading import load_masked_lm
 from toolkit.models.masked_head import masked_positions
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning
-from toolkit.modules.labels import IGNORED, network_inputs
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.proximal_pruning import ProximalPruning
 from toolkit.modules.training import Training
-from toolkit.tasks import Task
+from toolkit.tasks import IGNORED, Task
 
 
 class MaskedLanguageModelling(FineTuning):
@@ -61,10 +61,8 @@ class MaskedLanguageModelling(FineTuning):
         Raises:
             ValueError: If it cannot be tied.
         """
-        network = load_masked_lm(name)
+        network = load_masked_lm(name, dropout=self.training_options.dropout)
         tie_head(network)
-        if self.training_options.dropout is not None:
-            set_dropout(network, self.training_options.dropout)
         return network
 
     def load_teacher(self, name: str) -> PreTrainedModel:
@@ -143,18 +141,3 @@ def tie_head(network: PreTrainedModel) -> None:
             f"The head of {type(network).__name__} has a matrix of its own over the vocabulary, which cannot be tied "
             "to its embeddings; give an encoder such as BERT, RoBERTa, ELECTRA or ModernBERT."
         )
-
-
-def set_dropout(network: nn.Module, dropout: float) -> None:
-    """Replace every dropout probability of a network, also of the layers that keep it as a plain number.
-
-    Args:
-        network: Any network of `transformers`.
-        dropout: The probability.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = dropout
-        for name, value in vars(module).items():
-            if "dropout" in name and isinstance(value, float):
-                setattr(module, name, dropout)

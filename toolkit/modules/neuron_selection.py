@@ -18,10 +18,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
-from toolkit.evaluation.judging import evaluate, predict
+from toolkit.evaluation.judging import judge, predict
 from toolkit.evaluation.metering import selection_cost
 from toolkit.models.deployment import neuron_network
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.models.pooling import Pooling
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.training import Training
@@ -209,10 +209,10 @@ class NeuronSelection(FineTuning):
         # Features that another run extracted, or an earlier attempt at this one, cost what they cost then.
         seconds = train.seconds + dev.seconds + time.perf_counter() - started
         oracle = self._deploy(encoder, data, torch.arange(selected.total), selected.oracle)
-        oracle_scores = evaluate(oracle, data)
+        oracle_scores = judge(oracle, data).scores()
         network = self._deploy(encoder, data, selected.neurons, selected.probe)
         self._check(network, data, dev, selected)
-        scores = evaluate(network, data)
+        scores = judge(network, data).scores()
         return network, {
             **summary(selected, self.task.metrics[0], scores, oracle_scores),
             **selection_cost(encoder, data, ("train", "dev"), seconds),

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.training import Training
 from toolkit.modules.weight_pruning import WeightPruning, second_moment
+from toolkit.modules.window import HORIZON, rates_left
 from toolkit.pruning import masks
 from toolkit.pruning.curvature import adam_metric
 from toolkit.pruning.patterns import Blocks, Grouped, in_blocks, parse_pattern, prune_pattern
@@ -20,7 +21,6 @@ from toolkit.tasks import Task
 
 CONTROL_STEPS = 20  # Steps between two derivations of the penalty from the weights as they are.
 CHECKPOINTED = ("gamma", "typical", "pending", "importances")
-HORIZON = 0.05  # The penalty is derived for at least this share of the window, however little of it is left.
 
 
 class ProximalPruning(WeightPruning):
@@ -146,9 +146,7 @@ class ProximalPruning(WeightPruning):
     def schedule(self, optimizer: Any) -> LambdaLR:
         """The schedule of fine-tuning, whose sums the penalty is derived from."""
         scheduler = super().schedule(optimizer)
-        _, end = self.window()
-        rates = [self.training_options.learning_rate * scheduler.lr_lambdas[0](step) for step in range(end)]
-        self._left = torch.tensor(rates, dtype=torch.float64).flip(0).cumsum(0).flip(0).tolist()
+        self._left = rates_left(scheduler, self.window()[1])
         return scheduler
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from lightning import LightningModule
 
-from toolkit.models.encoder import load_network
+from toolkit.models.loading import load_network
 from toolkit.tasks import Task
 
 

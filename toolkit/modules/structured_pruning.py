@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from toolkit.evaluation.mode import evaluation_mode
 from toolkit.models.structure import KINDS, Structure, keep_structure, mask_structure, whole_structure
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.group_importance import GroupImportance
 from toolkit.modules.held_groups import HeldGroups
-from toolkit.modules.proximal_pruning import HORIZON
 from toolkit.modules.removal_shares import check_options, shares_of_network
 from toolkit.modules.training import Training
+from toolkit.modules.window import HORIZON, check_window, rates_left, window_steps
 from toolkit.pruning.schedules import cubic_sparsity
 from toolkit.tasks import Task
 
@@ -84,11 +85,7 @@ class StructuredPruning(FineTuning):
                 "model.multiple, model.interval, model.exponent and model.epsilon must be positive, but got "
                 f"{multiple}, {interval}, {exponent} and {epsilon}."
             )
-        if not 0 <= prune_start < prune_fraction <= 1:
-            raise ValueError(
-                "model.prune_start and model.prune_fraction are shares of the steps, the first below the second, "
-                f"but got {prune_start} and {prune_fraction}."
-            )
+        check_window(prune_start, prune_fraction)
         super().__init__(task, network, training, distillation)
         multiples = {"heads": 1, "neurons": multiple, "hidden": 1 if uniform else multiple}
         self.removed = shares_of_network(self.network, shares, multiples, uniform=uniform)
@@ -109,8 +106,7 @@ class StructuredPruning(FineTuning):
 
     def window(self) -> tuple[int, int]:
         """First step after which nothing is pruned yet, and the step after which the structure is fixed."""
-        end = max(1, round(self.prune_fraction * self.num_steps))
-        return min(round(self.prune_start * self.num_steps), end - 1), end
+        return window_steps(self.prune_start, self.prune_fraction, self.num_steps)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer of fine-tuning, with a hook after its step."""
@@ -121,10 +117,7 @@ class StructuredPruning(FineTuning):
     def schedule(self, optimizer: Any) -> LambdaLR:
         """The schedule of fine-tuning, whose sums the penalty is derived from."""
         scheduler = super().schedule(optimizer)
-        rates = [
-            self.training_options.learning_rate * scheduler.lr_lambdas[0](step) for step in range(self.window()[1])
-        ]
-        self._left = torch.tensor(rates, dtype=torch.float64).flip(0).cumsum(0).flip(0).tolist()
+        self._left = rates_left(scheduler, self.window()[1])
         return scheduler
 
     def to_weights(self) -> None:
@@ -228,12 +221,9 @@ class StructuredPruning(FineTuning):
 
     @torch.no_grad()
     def _probe(self) -> Tensor:
-        training = self.network.training
-        self.network.train(False)
         ids = torch.linspace(0, self.network.config.vocab_size - 1, 16, device=self.network.device).long()[None]
-        with torch.autocast(self.network.device.type, enabled=False):
+        with evaluation_mode(self.network), torch.autocast(self.network.device.type, enabled=False):
             logits: Tensor = self.network(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-        self.network.train(training)
         return logits
 
     def _count(self, kind: str) -> tuple[int, int]:

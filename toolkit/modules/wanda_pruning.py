@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 
 from toolkit.data.batching import Collate, evaluation_loader
 from toolkit.data.task_data import TaskData
+from toolkit.models.inputs import network_inputs
 from toolkit.modules.distillation import Distillation
-from toolkit.modules.labels import network_inputs
 from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.training import Training
 from toolkit.pruning import masks

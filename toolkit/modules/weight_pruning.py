@@ -15,6 +15,7 @@ from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.held_zeros import HeldZeros
 from toolkit.modules.training import Training
+from toolkit.modules.window import check_window, window_steps
 from toolkit.pruning import masks
 from toolkit.pruning.curvature import adam_metric, saliency, typical_gradient
 from toolkit.pruning.patterns import Grouped, check_pattern, parse_pattern
@@ -69,11 +70,7 @@ class WeightPruning(FineTuning, ABC):
             sparsity = lies.sparsity
         if sparsity is not None and not 0 <= sparsity < 1:
             raise ValueError(f"model.sparsity must lie in [0, 1), the share of weights to prune, but got {sparsity}.")
-        if not 0 <= prune_start < prune_fraction <= 1:
-            raise ValueError(
-                "model.prune_start and model.prune_fraction are shares of the steps, the first below the second, "
-                f"but got {prune_start} and {prune_fraction}."
-            )
+        check_window(prune_start, prune_fraction)
         super().__init__(task, network, training, distillation)
         self.targets = targets
         self.sparsity = sparsity
@@ -139,8 +136,7 @@ class WeightPruning(FineTuning, ABC):
 
     def window(self) -> tuple[int, int]:
         """First step after which nothing is pruned yet, and the step after which the pattern is fixed."""
-        end = max(1, round(self.prune_fraction * self.num_steps))
-        return min(round(self.prune_start * self.num_steps), end - 1), end
+        return window_steps(self.prune_start, self.prune_fraction, self.num_steps)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer of fine-tuning, with a hook after its step.

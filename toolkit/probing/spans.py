@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from toolkit.metrics import SpanF1
-
-_IGNORED = -100
+from toolkit.tasks import IGNORED
 
 
 class SpanScore:
@@ -41,6 +40,6 @@ class SpanScore:
         words = torch.unique_consecutive(sentences, return_counts=True)[1].tolist()
         found, wanted = (torch.split(rows, words) for rows in (outputs.argmax(-1), targets))
         metric.update(
-            pad_sequence([*found], batch_first=True), pad_sequence([*wanted], batch_first=True, padding_value=_IGNORED)
+            pad_sequence([*found], batch_first=True), pad_sequence([*wanted], batch_first=True, padding_value=IGNORED)
         )
         return float(metric.compute())

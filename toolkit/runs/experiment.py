@@ -37,7 +37,8 @@ from toolkit.evaluation.metering import Meter, peak_memory, selection_cost
 from toolkit.evaluation.report import Report, Row
 from toolkit.files.writing import write_text
 from toolkit.models import storage
-from toolkit.models.encoder import load_network, max_positions
+from toolkit.models.encoder import max_positions
+from toolkit.models.loading import load_network
 from toolkit.models.sparse_storage import Saving
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.runs.faults import explained

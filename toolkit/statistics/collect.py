@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -19,6 +18,7 @@ from transformers import PreTrainedModel
 from toolkit.data import TaskData
 from toolkit.data.batching import BatchLoader
 from toolkit.evaluation.mode import evaluation_mode
+from toolkit.evaluation.progress import PassProgress
 from toolkit.models.pooling import Pooling
 from toolkit.statistics.hidden_states import HiddenBatch, Precision, Statistic, Words, hidden_batch, word_starts
 from toolkit.statistics.resume import (
@@ -99,7 +99,8 @@ def collect(
         raise ValueError(f"trainer.precision={runner.precision} leaves no float32; give 32-true or a mixed one.")
     runner.limit_predict_batches = 1.0
     if (bar := runner.progress_bar_callback) is not None:
-        runner.callbacks = [_Progress(split) if callback is bar else callback for callback in runner.callbacks]  # type: ignore[attr-defined]
+        named = PassProgress(f"Hidden states of {split}")
+        runner.callbacks = [named if callback is bar else callback for callback in runner.callbacks]  # type: ignore[attr-defined]
     observed = network
     if network.dtype != torch.float32:
         observed = copy.deepcopy(network)
@@ -263,15 +264,3 @@ class _Batches:
 
     def __len__(self) -> int:
         return max(1, len(self.loader))
-
-
-class _Progress(RichProgressBar):
-    """A progress bar that names the split."""
-
-    def __init__(self, split: str) -> None:
-        super().__init__()
-        self.split = split
-
-    @property
-    def predict_description(self) -> str:
-        return f"Hidden states of {self.split}"

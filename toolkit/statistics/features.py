@@ -35,13 +35,13 @@ from torchmetrics import Metric
 from transformers import PreTrainedModel
 
 from toolkit.data import TaskData
-from toolkit.data.tokenization import IGNORED
 from toolkit.files.checksums import checksum
 from toolkit.files.sealed import is_sealed
 from toolkit.models.pooling import Pooling
 from toolkit.statistics.collect import SAVE_EVERY, collect, hold_total
 from toolkit.statistics.hidden_states import HiddenBatch, Precision, Statistic, Words, word_starts
 from toolkit.statistics.resume import load_state, network_fingerprint, save_state, statistics_fingerprint
+from toolkit.tasks import IGNORED
 
 _FORMAT_VERSION = 2  # of a folder; raise it when what is written changes
 _CHUNK = 4096  # rows copied at once: what is read of the file is read once

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from toolkit.data.tokenization import IGNORED
+from toolkit.models.inputs import network_inputs
 from toolkit.models.pooling import Pooling
-from toolkit.tasks import Kind
+from toolkit.tasks import IGNORED, Kind
 
 Words = Literal["labelled", "mean"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 _AUTOCAST = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-_NO_INPUTS = ("labels", "index", "special_tokens_mask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +99,7 @@ def hidden_batch(
     Raises:
         ValueError: If a word's number is wanted and ``starts`` is missing.
     """
-    inputs = {name: tensor for name, tensor in batch.items() if name not in _NO_INPUTS}
-    states = hidden_states(network, inputs, precision)
+    states = hidden_states(network, network_inputs(batch), precision)
     present = batch["attention_mask"].bool()
     valid = present & ~batch["special_tokens_mask"].bool()
     labels, index = batch["labels"], batch["index"]
