@@ -420,6 +420,7 @@ def test_zeros_that_the_network_came_with_are_held(
         ({"multiple": 0}, "model.multiple"),
         ({"interval": 0}, "model.interval"),
         ({"epsilon": 0.0}, "model.epsilon"),
+        ({"exponent": 2.0}, "model.exponent=2.0 has no effect with model.importance=taylor"),
         ({"exponent": 0.0}, "model.exponent"),
         ({"prune_start": 0.7}, "model.prune_start"),
     ],

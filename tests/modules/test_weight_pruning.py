@@ -425,6 +425,7 @@ def test_checkpoint_holds_tensors_and_numbers_alone(
             {"regularizer": "loss", "metric": "euclidean", "penalty": 1e-6, "sparsity": None},
             "and model.sparsity, .* Got penalty 1e-06 and sparsity None",
         ),
+        ({"metric": "euclidean", "floor": 0.1}, "model.floor=0.1 has no effect with model.metric=euclidean"),
         ({"prune_start": 0.6, "prune_fraction": 0.6}, "prune_fraction"),
         ({"targets": "no such weight"}, "no such weight"),
     ],

@@ -13,6 +13,7 @@ from toolkit.modules.distillation import Distillation
 from toolkit.modules.training import Training
 from toolkit.modules.weight_pruning import WeightPruning, second_moment
 from toolkit.modules.window import HORIZON, rates_left
+from toolkit.options.idle import refuse_idle
 from toolkit.pruning import masks
 from toolkit.pruning.curvature import adam_metric
 from toolkit.pruning.patterns import Blocks, Grouped, in_blocks, parse_pattern, prune_pattern
@@ -125,6 +126,8 @@ class ProximalPruning(WeightPruning):
                 "model.interval and model.reweight_interval must be positive, "
                 f"but got {interval} and {reweight_interval}."
             )
+        if metric == "euclidean":
+            refuse_idle(ProximalPruning, {"floor": floor}, "model.metric=euclidean")
         super().__init__(task, network, targets, sparsity, pattern, prune_start, prune_fraction, training, distillation)
         self.metric = metric
         self.exponent = exponent

@@ -18,6 +18,7 @@ from toolkit.modules.held_groups import HeldGroups
 from toolkit.modules.removal_shares import check_options, shares_of_network
 from toolkit.modules.training import Training
 from toolkit.modules.window import HORIZON, check_window, rates_left, window_steps
+from toolkit.options.idle import refuse_idle
 from toolkit.pruning.schedules import cubic_sparsity
 from toolkit.tasks import Task
 
@@ -86,6 +87,9 @@ class StructuredPruning(FineTuning):
                 f"{multiple}, {interval}, {exponent} and {epsilon}."
             )
         check_window(prune_start, prune_fraction)
+        if importance != "proximal":
+            unread = {"exponent": exponent, "epsilon": epsilon}
+            refuse_idle(StructuredPruning, unread, f"model.importance={importance}")
         super().__init__(task, network, training, distillation)
         multiples = {"heads": 1, "neurons": multiple, "hidden": 1 if uniform else multiple}
         self.removed = shares_of_network(self.network, shares, multiples, uniform=uniform)
