@@ -70,8 +70,8 @@ def main() -> None:
         ],
         Table(columns=("task", "network", "score, %", "standard deviation", "MACs, M", "latency, ms"), rows=rows),
         note=f"MiniLM, the first metric of each task, {len({entry.row.seed for entry in results.entries})} seeds, "
-        "200 steps on 2,000 sentences; one sentence of 128 tokens on one thread. What the command reads was compared by "
-        "`recipe=compare --config=tests/benchmarks/equal_macs.yaml`.",
+        "200 steps on 2,000 sentences; one sentence of 128 tokens on one thread. What the command reads was compared "
+        "by `recipe=compare --config=tests/benchmarks/equal_macs.yaml`.",
     )
 
 
