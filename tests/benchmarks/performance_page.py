@@ -2,12 +2,13 @@
 
     python tests/benchmarks/performance_page.py [runs/bench] [--page docs/performance.md]
 
-Everything between the two marks of the page is replaced; the text around them is written by hand. Why a goal is missed
-is written by hand, too: in ``reasons.yaml`` beside this file.
+The folder may hold some of the files only: the sections of the others stay as they are on the page. The text around the
+two marks is written by hand. Why a goal is missed is written by hand, too: in ``reasons.yaml`` beside this file.
 """
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import yaml
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+SECTION = re.compile(r"^<!-- section: (\w+) -->\n", re.MULTILINE)
 PAGE = Path("docs/performance.md")
 REASONS = Path(__file__).with_name("reasons.yaml")
 ORDER = (
@@ -115,25 +117,43 @@ def conditions(found: Mapping[str, Any]) -> str:
     )
 
 
-def draw(folder: Path, reasons: Reasons) -> str:
-    """All sections, in their order.
+def sections(tables: str) -> dict[str, str]:
+    r"""Name of a file → its section of the page, from what stands between the two marks.
+
+    Example:
+        >>> sections("<!-- section: growth_rows -->\n## Growth\n\n<!-- section: latency -->\n## Latency\n")
+        {'growth_rows': '## Growth', 'latency': '## Latency'}
+    """
+    _, *parts = SECTION.split(tables)
+    return {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def draw(folder: Path, reasons: Reasons, kept: Mapping[str, str]) -> str:
+    """All sections, in their order: of the files in the folder, and those kept of what is not measured again.
 
     Raises:
-        ValueError: If a file is none of `ORDER`, there is none, or the reasons are not those of the missed goals.
+        ValueError: If a file or kept section is none of `ORDER`, there is no file, the reasons are not those of the
+            missed goals, or the reason in a kept section is another one now.
     """
     files = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")}
-    if not files or (unknown := [name for name in (*files, *reasons) if name not in ORDER]):
+    if not files or (unknown := [name for name in (*files, *kept, *reasons) if name not in ORDER]):
         raise ValueError(f"{folder} holds {', '.join(unknown) if files else 'no JSON file'}; expected some of {ORDER}.")
     needed = {(name, what) for name, found in files.items() for what in missed(found)}
-    if wrong := sorted(needed ^ {(name, what) for name, given in reasons.items() for what in given}):
-        listed = "".join(
-            f"\n{name}: {what}{'' if (name, what) in needed else ' (is not missed)'}" for name, what in wrong
-        )
+    given = {(name, what): reason.strip() for name, texts in reasons.items() for what, reason in texts.items()}
+    wrong = dict.fromkeys(needed - given.keys(), "")
+    for (name, what), reason in given.items():
+        if name in files:
+            wrong |= {} if (name, what) in needed else {(name, what): " (is not missed)"}
+        elif f"*: {reason}" not in kept.get(name, ""):
+            wrong[name, what] = f" (not so on the page: draw it from its file, {name}.json)"
+    if wrong:
+        listed = "".join(f"\n{name}: {what}{why}" for (name, what), why in sorted(wrong.items()))
         raise ValueError(f"A goal that is missed needs its reason in {REASONS.name}, and no other:{listed}")
-    lines = [line for name in ORDER if name in files for line in section(files[name], reasons.get(name, {}))]
-    if absent := [name for name in ORDER if name not in files]:
-        lines += [f"Not measured yet: {', '.join(name.replace('_', ' ') for name in absent)}.", ""]
-    return "\n".join(lines)
+    drawn = dict(kept) | {name: "\n".join(section(found, reasons.get(name, {}))) for name, found in files.items()}
+    parts = [f"<!-- section: {name} -->\n{drawn[name].strip()}\n" for name in ORDER if name in drawn]
+    if absent := [name for name in ORDER if name not in drawn]:
+        parts.insert(0, f"Not measured yet: {', '.join(name.replace('_', ' ') for name in absent)}.\n")
+    return "\n".join(parts)
 
 
 def main() -> None:
@@ -143,12 +163,12 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
     before, begin, rest = options.page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    tables, end, after = rest.partition(END)
     if not (begin and end):
         parser.error(f"{options.page} lacks the marks {BEGIN} and {END}")
     reasons: Reasons = yaml.safe_load(REASONS.read_text(encoding="utf-8"))
     try:
-        drawn = draw(options.folder, reasons)
+        drawn = draw(options.folder, reasons, sections(tables))
     except ValueError as error:
         sys.exit(str(error))
     options.page.write_text(f"{before}{BEGIN}\n\n{drawn}\n{END}{after}", encoding="utf-8")

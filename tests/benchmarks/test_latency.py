@@ -24,7 +24,7 @@ from toolkit.models.onnx_network import OnnxNetwork
 from toolkit.models.structure import Structure, keep_structure, whole_structure
 from toolkit.pruning.masks import prune_smallest
 
-BATCHES, LENGTHS, SECONDS = ((1,), (16,), 0.05) if QUICK else ((1, 32), (16, 64, 128), 3.0)
+BATCHES, LENGTHS, SECONDS = ((1,), (16,), 0.05) if QUICK else ((1, 32), (16, 64, 128), 6.0)
 NEURONS = 90  # As many as UPOS needs (docs/results.md), of the layers 0 to 2.
 ENGINES = ("PyTorch", "onnxruntime")
 DENSE = "uncompressed"

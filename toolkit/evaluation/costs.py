@@ -3,6 +3,7 @@
 Zeros are not speed: dense kernels multiply by them. Sparsity, bytes and latency are therefore separate figures.
 """
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from transformers import PreTrainedModel
 from toolkit.evaluation.mode import evaluation_mode
 from toolkit.models.encoder import max_positions
 
-TURNS = 5  # In which networks are measured beside each other.
+MIN_TURNS, MAX_TURNS = 5, 20
+"""Turns in which networks are measured beside each other: short ones if passes are short, so that drifts meet all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,11 +224,13 @@ def latencies(
             names = {"network": network, "inputs": _inputs(network, batch, length)}
             timer = Timer("network(**inputs)", globals=names, num_threads=threads)
             timers.append((timer, timer.timeit(3).mean))  # allocates, chooses kernels; Timer waits for the GPU
-        turns = [
-            [timer.blocked_autorange(min_run_time=max(min_seconds / TURNS, warm_up)) for timer, warm_up in timers]
-            for _ in range(TURNS)
+        slowest = max(warm_up for _, warm_up in timers)
+        turns = min(max(math.ceil(min_seconds / slowest), MIN_TURNS), MAX_TURNS)
+        measured = [
+            [timer.blocked_autorange(min_run_time=max(min_seconds / turns, warm_up)) for timer, warm_up in timers]
+            for _ in range(turns)
         ]
-    measured = [Measurement.merge(own)[0] for own in zip(*turns, strict=True)]
+    merged = [Measurement.merge(own)[0] for own in zip(*measured, strict=True)]
     return [
         Latency(
             median=1e3 * times.median,
@@ -237,7 +241,7 @@ def latencies(
             device=torch.cuda.get_device_name(network.device) if network.device.type == "cuda" else network.device.type,
             dtype=str(network.dtype).removeprefix("torch."),
         )
-        for times, network in zip(measured, networks, strict=True)
+        for times, network in zip(merged, networks, strict=True)
     ]
 
 
