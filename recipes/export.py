@@ -8,12 +8,10 @@ from typing import Literal
 from torch import nn
 
 from toolkit.evaluation.export_report import ExportReport, onnx_latencies
-from toolkit.models.export import check_opset, export_onnx, export_program
+from toolkit.models.export import DEFAULT_OPSET, check_opset, export_onnx, export_program
 from toolkit.models.onnx_network import require_onnx
 from toolkit.modules.stored_network import StoredNetwork
 from toolkit.recipe import Recipe
-
-DEFAULT_OPSET = 17
 
 
 @dataclass(kw_only=True)

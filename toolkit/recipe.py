@@ -16,6 +16,7 @@ from toolkit.options.command_line import command_line
 from toolkit.options.values import fingerprint, options_of
 from toolkit.options.words import as_options
 from toolkit.runs.experiment import Experiment
+from toolkit.runs.stored_networks import ROW, check_network
 from toolkit.runs.training_stage import TrainerFactory
 
 
@@ -133,11 +134,15 @@ class CompressionRecipe(TrainingRecipe):
         Raises:
             FileExistsError: If it holds something else.
             FileNotFoundError: If ``reference`` is no folder.
+            ValueError: If ``reference`` was stored with checksums and has others now.
         """
         if self.reference is not None and not (self.reference / "config.json").is_file():
             raise FileNotFoundError(
                 f"reference={self.reference} is no folder of a fine-tuned network (no config.json)."
             )
+        if self.reference is not None and (self.reference / ROW).is_file():  # Others come without checksums.
+            remedy = f"Make it again, or delete {self.reference / ROW} if the weights were changed on purpose."
+            check_network(self.reference, remedy)
         return super().experiment()
 
     def train_reference(self, experiment: Experiment) -> Row:

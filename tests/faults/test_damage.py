@@ -101,6 +101,36 @@ def test_a_damaged_network_is_refused_and_made_again_where_it_is_deleted(
     assert results(Path("run")) == before
 
 
+def test_a_damaged_reference_of_another_run_is_refused_unless_it_has_no_row(
+    small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.main(["recipe=fine_tuning", *as_options(small)])
+    flip(Path("run/model/model.safetensors"))
+    words = ["recipe=magnitude_pruning", *as_options({**small, "output": "pruned", "reference": "run/model"})]
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        run.main(words)
+    assert ended.value.code == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: The network in run/model is damaged: model.safetensors is not what was stored.")
+    assert said.endswith("or delete run/model/row.json if the weights were changed on purpose.")
+    assert not Path("pruned").exists()
+    Path("run/model/row.json").unlink()
+    run.main(words)
+    assert Path("pruned/report.json").is_file()
+
+
+def test_a_damaged_report_is_written_again(small: dict[str, Any]) -> None:
+    words = ["recipe=fine_tuning", *as_options(small)]
+    run.main(words)
+    file = Path("run/report.json")
+    before = results(Path("run"))
+    cut(file)
+    with pytest.warns(UserWarning, match=r"report.json is no JSON in UTF-8 .*; it is written again\."):
+        run.main([*words, "resume=true"])
+    assert results(Path("run")) == before
+
+
 def test_a_network_without_checksums_is_taken_as_it_is(small: dict[str, Any]) -> None:
     words = ["recipe=fine_tuning", *as_options(small)]
     run.main(words)

@@ -21,6 +21,7 @@ from toolkit.models.onnx_network import ONNX_FILE, OnnxNetwork, require_onnx
 from toolkit.models.pretrained import quiet, save_tokenizer
 
 PROGRAM_FILE = "model.pt2"
+DEFAULT_OPSET = 17
 OPSETS = range(14, 21)  # Attention needs 14; PyTorch 2.6 traces to at most 20.
 _LARGEST = 2**31 - 2**20  # A protobuf file ends at 2 GiB; graph and names take a part of it.
 # What exporters warn of: that values of this input may become constants, which the comparison on other batches and
@@ -67,7 +68,7 @@ def export_onnx(
     examples: Sequence[str] | Iterable[Batch],
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
-    opset: int = 17,
+    opset: int = DEFAULT_OPSET,
     tolerance: float = 1e-4,
 ) -> Exported:
     """Export a classifier or tagger to ONNX in float32, for any number and length of sentences.

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from transformers import PreTrainedModel
 
 from toolkit.console import is_first_process
@@ -242,10 +242,9 @@ class Experiment:
         if not is_first_process():
             return report
         with explained(self.output):
-            if (self.output / "report.json").is_file():
-                written = Report.read(self.output)
-                if [replace(row, latency_ms=None) for row in written.rows] == list(rows):
-                    return written
+            written = self._written_report()
+            if written and [replace(row, latency_ms=None) for row in written.rows] == list(rows):
+                return written
             if self.timing.seconds:
                 networks = [storage.load(self._folders[row.name]) for row in rows]
                 for network in networks:
@@ -254,6 +253,16 @@ class Experiment:
                 report = Report(tuple(replace(row, latency_ms=time) for row, time in zip(rows, times, strict=True)))
             report.write(self.output)
         return report
+
+    def _written_report(self) -> Report | None:
+        """What an earlier attempt reported; ``None`` if there is none, or none that can be read."""
+        if not (self.output / "report.json").is_file():
+            return None
+        try:
+            return Report.read(self.output)
+        except ValueError as error:
+            rank_zero_warn(f"{str(error).partition(';')[0]}; it is written again.")
+            return None
 
     @contextmanager
     def stage(self) -> Iterator[None]:

@@ -140,20 +140,19 @@ def damaged_file(folder: Path) -> str | None:
     return next((name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)), None)
 
 
-def check_network(folder: Path) -> None:
+def check_network(folder: Path, remedy: str | None = None) -> None:
     """Refuse a network that was damaged since it was stored.
 
     Args:
         folder: Of a network with its row.
+        remedy: A sentence that says what to do; by default for a network of the run itself.
 
     Raises:
         ValueError: If a file of weights, or the row, is not what was stored.
     """
     if name := damaged_file(folder):
-        raise ValueError(
-            f"The network in {folder} is damaged: {name} is not what was stored. Delete {folder}, and the same "
-            "command with resume=true makes it again."
-        )
+        remedy = remedy or f"Delete {folder}, and the same command with resume=true makes it again."
+        raise ValueError(f"The network in {folder} is damaged: {name} is not what was stored. {remedy}")
 
 
 def predictions_file(output: Path, name: str) -> Path:
