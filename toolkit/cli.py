@@ -36,7 +36,14 @@ def named_recipe(args: Sequence[str]) -> str:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a subcommand of Lightning's command line."""
+    """Run a subcommand of Lightning's command line.
+
+    Args:
+        args: Words of the command line, those of this process by default.
+
+    Raises:
+        SystemExit: With 1 after an error, which is printed; with 130 after Ctrl-C.
+    """
     args = sys.argv[1:] if args is None else args
     with user_errors():
         name = named_recipe(args)

@@ -88,7 +88,14 @@ def saved(folder: Path) -> str:
 
 
 def run_recipe(recipe: Any) -> None:
-    """Run a recipe and print what it found; parts of it that failed make an exit status of 1."""
+    """Run a recipe and print what it found and where it is.
+
+    Args:
+        recipe: A `toolkit.recipe.Recipe`.
+
+    Raises:
+        SystemExit: With status 1, if parts of it failed.
+    """
     result = recipe.run()
     show(result)
     show(Text(saved(recipe.folder())))
@@ -98,7 +105,11 @@ def run_recipe(recipe: Any) -> None:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Say what is wrong in one or two lines and exit with status 1; ``TOOLKIT_TRACEBACK=1`` shows the traceback too."""
+    """Say what is wrong in one or two lines; ``TOOLKIT_TRACEBACK=1`` shows the traceback too.
+
+    Raises:
+        SystemExit: With status 1 for what a user can mend, 130 for Ctrl-C.
+    """
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_ours)
     transformers.utils.logging.disable_progress_bar()
     for message in NOISE:

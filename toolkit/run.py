@@ -45,7 +45,14 @@ def parse(words: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run the recipe that the command line describes, and print its report."""
+    """Run the recipe that the command line describes, and print its report.
+
+    Args:
+        words: Of the command line, those of this process by default.
+
+    Raises:
+        SystemExit: With 1 after an error, which is printed; with 130 after Ctrl-C.
+    """
     words = sys.argv[1:] if words is None else words
     if not set(words) - {"-h", "--help"}:
         console = Console()

@@ -23,7 +23,7 @@ REASONS = Path(__file__).with_name("reasons.yaml")
 ORDER = (
     "step_cost", "statistics_sentences", "statistics_words", "statistics_memory", "extraction", "extraction_neurox",
     "selection_neurox", "selection", "ranking_speed", "growth_neurons", "growth_rows", "latency", "storage_60",
-    "storage_80", "storage_90", "sparsity_baselines", "ordering_table", "equal_macs",
+    "storage_80", "storage_90", "sparsity_baselines_sst2", "sparsity_baselines_mrpc", "ordering_table", "equal_macs",
 )  # fmt: skip
 Reasons = Mapping[str, Mapping[str, str]]
 EXTRAPOLATED = "clustering, nine thresholds (extrapolated: nine times one)"

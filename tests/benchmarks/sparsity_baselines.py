@@ -5,7 +5,7 @@
 Every cell is a fine-tuning of MiniLM with the same data, order of batches, steps, optimizer and schedule: 4 epochs in
 batches of 32, AdamW at 1e-4, bf16-mixed. MRPC is the whole set; of SST-2, whose training file is mostly phrases, 3,000
 rows train. Cells are judged on the official development set, not saved, and a file each: what is complete is not run
-again. Writes ``sparsity_baselines.json``.
+again. Writes ``sparsity_baselines_TASK.json`` for each task.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="training rows, to try the script")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    scores: dict[tuple[str, str, float], list[float]] = defaultdict(list)
+    scores: dict[str, dict[tuple[str, float], list[float]]] = {task: defaultdict(list) for task in options.tasks}
     for seed in options.seeds:
         for task in options.tasks:
             limits = {"limit_train": options.limit, "limit_eval": options.limit} if options.limit else DATA[task]
@@ -119,17 +119,18 @@ def main() -> None:
                     file.write_text(json.dumps(cell), encoding="utf-8")
                     print(task, seed, name, wanted, cell, flush=True)
                 cell = json.loads(file.read_text(encoding="utf-8"))
-                scores[task, name, wanted].append(100 * cell["scores"][TaskData(task).task.metrics[0]])
-    write(scores, len(options.seeds))
+                scores[task][name, wanted].append(100 * cell["scores"][TaskData(task).task.metrics[0]])
+    for task, own in scores.items():
+        write(task, own, len(options.seeds))
 
 
-def write(scores: dict[tuple[str, str, float], list[float]], num_seeds: int) -> None:
+def write(task: str, scores: dict[tuple[str, float], list[float]], num_seeds: int) -> None:
     """Record means and spreads, and by how much the better of ours is above the best of theirs."""
     means = {key: statistics.mean(values) for key, values in scores.items()}
     measures = []
-    for task, wanted in dict.fromkeys((task, wanted) for task, _, wanted in scores if wanted):
+    for wanted in dict.fromkeys(wanted for _, wanted in scores if wanted):
         best = {
-            who: max((means[task, name, wanted] for name in names if (task, name, wanted) in means), default=None)
+            who: max((means[name, wanted] for name in names if (name, wanted) in means), default=None)
             for who, names in (("ours", OURS), ("theirs", THEIRS))
         }
         if best["ours"] is not None and best["theirs"] is not None:
@@ -142,16 +143,16 @@ def write(scores: dict[tuple[str, str, float], list[float]], num_seeds: int) -> 
                 )
             )
     rows: list[list[str | float | None]] = [
-        [task, f"{wanted:.0%}", name, means[task, name, wanted], statistics.stdev(v) if len(v) > 1 else None]
-        for (task, name, wanted), v in sorted(scores.items(), key=lambda item: (item[0][0], item[0][2]))
+        [task, f"{wanted:.0%}", name, means[name, wanted], statistics.stdev(v) if len(v) > 1 else None]
+        for (name, wanted), v in sorted(scores.items(), key=lambda item: item[0][1])
     ]
     record(
-        "sparsity_baselines",
-        "Accuracy at equal sparsity",
+        f"sparsity_baselines_{task}",
+        f"Accuracy at equal sparsity, {task}",
         measures,
         Table(columns=("task", "zeros", "method", "accuracy, %", "standard deviation"), rows=rows),
         note=f"MiniLM, {num_seeds} seeds, the same data, steps, optimizer and schedule for all; official development "
-        "sets. ModelPruning and torch.nn.utils.prune remove the smallest weights of all layers together.",
+        "set. ModelPruning and torch.nn.utils.prune remove the smallest weights of all layers together.",
     )
 
 

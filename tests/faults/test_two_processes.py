@@ -53,13 +53,31 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("recipe", "own"),
     [
+        ("proximal_pruning", ["model.sparsity=0.5", "model.pattern=8x8"]),
+        ("proximal_pruning", [
+            "model.sparsity=0.5", "model.regularizer=loss", "model.metric=euclidean", "model.penalty=1e-5",
+        ]),
         ("magnitude_pruning", ["model.score=curvature", "model.sparsity=0.6"]),
+        ("magnitude_pruning", ["model.pattern=2:4", "model.sparsity=null"]),
+        ("magnitude_pruning", [
+            "model.sparsity=0.6", "model.distillation.teacher=reference", "model.distillation.hidden_weight=0.5",
+        ]),
         ("movement_pruning", ["model.sparsity=0.6"]),
+        ("movement_pruning", ["model.sparsity=0.6", "model.mode=soft"]),
         ("wanda_pruning", ["model.schedule=gradual", "model.interval=4", "model.sparsity=0.6"]),
         ("structured_pruning", ["model.neurons=0.5"]),
+        ("structured_pruning", ["model.neurons=0.5", "model.importance=proximal"]),
+        ("structured_pruning", ["model.hidden=0.25", "model.heads=0.25", "model.neurons=0.25"]),
+        ("structured_pruning", ["model.heads=0.5", "model.neurons=0.5", "model.uniform=false", "model.multiple=4"]),
         ("proximal_pretraining", ["model.sparsity=0.6"]),
+        ("magnitude_pretraining", ["model.sparsity=0.6"]),
+        ("layer_dropping", ["model.keep=2"]),
+        ("layer_dropping", ["model.keep=2", "model.score=probe"]),
+        ("layer_dropping", ["model.keep=2", "model.score=similarity"]),
+        ("layer_dropping", ["model.keep=1", "model.strategy=window"]),
+        ("neuron_selection", ["model.selection.ranking=group_proximal"]),
     ],
-)
+)  # fmt: skip
 def test_weights_and_zeros(recipe: str, own: list[str], network: Path, tmp_path: Path) -> None:
     words = [*words_of(recipe, network), *own, "model.training.dropout=0"]
     one, two = map(weights, run_both(words, tmp_path))
@@ -69,6 +87,14 @@ def test_weights_and_zeros(recipe: str, own: list[str], network: Path, tmp_path:
     for name, weight in one.items():
         same = (weight == 0) == (two[name] == 0)
         torch.testing.assert_close(weight[same], two[name][same], rtol=1e-3, atol=1e-4)
+
+
+def test_statistics_of_layers(network: Path, tmp_path: Path) -> None:
+    folders = run_both([*words_of("layer_analysis", network), "model.probe=true"], tmp_path)
+    one, two = (numbers(json.loads((folder / "layers.json").read_text())) for folder in folders)
+    assert len(one) > 50
+    assert one == pytest.approx(two, nan_ok=True)
+    assert not list(folders[1].glob("*.ckpt*"))  # What a resumed pass would have needed.
 
 
 def test_selected_neurons(network: Path, tmp_path: Path) -> None:

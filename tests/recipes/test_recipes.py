@@ -471,24 +471,3 @@ def test_two_processes_equal_one_with_twice_the_batch(small: dict[str, Any], tmp
         torch.testing.assert_close(weight, networks[1][name], rtol=1e-3, atol=1e-4)
         moved += int(((weight == 0) != (networks[1][name] == 0)).sum())
     assert moved <= 2  # A weight at the very boundary may fall on either side.
-
-
-@pytest.mark.slow
-def test_two_processes_choose_what_one_chooses(small: dict[str, Any], tmp_path: Path) -> None:
-    """The profile of the layers, and with it the choice, does not depend on the number of processes."""
-    shared = small | {"model.keep": 1, "model.training.dropout": 0.0}
-    for output, options in {
-        "one": {},
-        "two": {"data.batch_size": 8, "trainer.strategy": "ddp", "trainer.devices": 2},
-    }.items():
-        command = [sys.executable, "-m", "toolkit.run", "recipe=layer_dropping"]
-        words = as_options(shared | options | {"output": output})
-        done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-    one, two = (LayerProfile.read(tmp_path / output / "layers.json") for output in ("one", "two"))
-    assert two.rows == one.rows
-    assert two.variability == pytest.approx(one.variability)
-    assert two.influence == pytest.approx(one.influence)
-    layers = [Report.read(tmp_path / output).rows[1].extras["layers"] for output in ("one", "two")]
-    assert layers[0] == layers[1]
-    assert not list((tmp_path / "two").glob("*.ckpt*"))

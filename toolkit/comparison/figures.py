@@ -168,6 +168,9 @@ def label_points(
 
     Returns:
         Name → its label.
+
+    Raises:
+        ValueError: If the axes belong to no figure.
     """
     figure = axes.get_figure(root=True)
     if figure is None:

@@ -158,6 +158,9 @@ class TaskData(LightningDataModule):
 
         Args:
             split: ``train``, ``dev``, or one of `splits`.
+
+        Raises:
+            ValueError: If there is no such split.
         """
         if split not in ("train", "dev", *self.splits):
             raise ValueError(f"no split {split!r}; there are: {', '.join(('train', 'dev', *self.splits))}")

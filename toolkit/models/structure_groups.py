@@ -133,7 +133,14 @@ def block_groups(network: PreTrainedModel) -> list[BlockGroups]:
 
 
 def architecture_of(network: PreTrainedModel) -> Architecture:
-    """Find where an architecture keeps its parts; refuse what was not tested, before anything is changed."""
+    """Find where an architecture keeps its parts.
+
+    Args:
+        network: Of `transformers`.
+
+    Raises:
+        ValueError: If removing parts of the architecture was not tested.
+    """
     config: Any = network.base_model.config
     reason = None
     if network.config.model_type != config.model_type:
@@ -158,7 +165,15 @@ def blocks_of(network: PreTrainedModel, names: Architecture) -> list[nn.Module]:
 
 
 def linear_layer(block: nn.Module, path: str) -> nn.Linear:
-    """Find a layer of a block; refuse one of another kind."""
+    """Find a layer of a block.
+
+    Args:
+        block: Of a network.
+        path: Of the layer in the block.
+
+    Raises:
+        ValueError: If it is no `torch.nn.Linear`.
+    """
     layer = block.get_submodule(path)
     if not isinstance(layer, nn.Linear):
         raise ValueError(f"{path} is {layer}, expected an nn.Linear. Load the network in float32, without adapters.")

@@ -99,7 +99,14 @@ class FineTuning(LightningModule):
         return {}
 
     def setup(self, stage: str) -> None:
-        """Load the teacher before training."""
+        """Load the teacher before training.
+
+        Args:
+            stage: ``fit``, or another one, which needs no teacher.
+
+        Raises:
+            ValueError: If the teacher is the reference of a run, and there is no run; or if it reads other words.
+        """
         teacher = self.distillation.teacher
         if stage == "fit" and teacher is not None and not self._teacher:
             if teacher == "reference":

@@ -285,7 +285,14 @@ class WeightPruning(FineTuning, ABC):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the pattern out of the checkpoint."""
+        """Take the pattern out of the checkpoint.
+
+        Args:
+            checkpoint: As Lightning loaded it.
+
+        Raises:
+            ValueError: If it is one of another method.
+        """
         super().on_load_checkpoint(checkpoint)
         state = checkpoint.get("pruning")
         if state is None or not self.checkpointed <= state.keys():

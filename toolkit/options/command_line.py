@@ -79,7 +79,11 @@ class RecipeCLI(LightningCLI):
         parser.link_arguments("data.task", "model.task", apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
-        """Refuse empty groups, and what would run code of a checkpoint: Lightning's commands read one if told to."""
+        """Check groups, and let no checkpoint run code: Lightning's commands read one if told to.
+
+        Raises:
+            ValueError: If a group is empty, or a checkpoint would be read from elsewhere or without ``weights_only``.
+        """
         options = self.config.get(str(self.subcommand), self.config)
         check_groups(options, self._parser(self.subcommand).get_defaults())
         if options.get("weights_only") is False:
@@ -126,7 +130,16 @@ class RecipeCLI(LightningCLI):
         return dumped
 
     def fit(self, model: Any = None, datamodule: Any = None, ckpt_path: str | None = None, **_: Any) -> None:
-        """Run the whole recipe, of which ``Trainer.fit`` is one stage."""
+        """Run the whole recipe, of which ``Trainer.fit`` is one stage.
+
+        Args:
+            model: Of the recipe, which has it already.
+            datamodule: Likewise.
+            ckpt_path: Must be left out.
+
+        Raises:
+            ValueError: If ``ckpt_path`` is given.
+        """
         if ckpt_path is not None:
             raise ValueError("a recipe finds its checkpoints itself; use --resume=true in place of --ckpt_path.")
         run_recipe(self.recipe())

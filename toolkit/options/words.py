@@ -10,6 +10,12 @@ from typing import Any
 def as_options(overrides: Mapping[str, Any]) -> list[str]:
     """Python values as options of the command line.
 
+    Args:
+        overrides: Values by their dotted keys, or nested.
+
+    Raises:
+        ValueError: If a value is an object that no option can say.
+
     Example:
         >>> as_options({"model": {"sparsity": 0.9}, "data.task": "mrpc", "reference": None})
         ['--model.sparsity=0.9', '--data.task=mrpc', '--reference=null']
