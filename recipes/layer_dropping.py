@@ -21,6 +21,13 @@ class LayerDroppingRecipe(CompressionRecipe):
 
     model: LayerDropping
 
+    def __post_init__(self) -> None:
+        if self.data.dev_is_judged and self.model.needs_profile and self.model.score == "probe":
+            raise ValueError(
+                "data.dev=official with model.score=probe would choose layers on the very set that they are judged on; "
+                "leave one of the two out."
+            )
+
     def run(self) -> Report:
         """Look at the layers, choose, fine-tune the uncompressed reference, drop, train at the same budget."""
         experiment = self.experiment()

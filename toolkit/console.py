@@ -18,6 +18,8 @@ from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 from rich.text import Text
 
+from toolkit.runs.termination import TERMINATION
+
 READABLE = {".csv", ".html", ".json", ".md", ".png"}
 
 # Warnings of libraries that say nothing to the user of a recipe.
@@ -108,19 +110,20 @@ def user_errors() -> Iterator[None]:
     """Say what is wrong in one or two lines; ``TOOLKIT_TRACEBACK=1`` shows the traceback too.
 
     Raises:
-        SystemExit: With status 1 for what a user can mend, 130 for Ctrl-C.
+        SystemExit: With status 1 for what a user can mend, 130 for Ctrl-C, 143 for SIGTERM.
     """
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_ours)
     transformers.utils.logging.disable_progress_bar()
     for message in NOISE:
         warnings.filterwarnings("ignore", message)
     try:
-        yield
+        with TERMINATION.await_it():
+            yield
     except KeyboardInterrupt:
         sys.unraisablehook = partial(_unless_half_built, sys.unraisablehook)
         if is_first_process():
             print("interrupted; the same command with resume=true continues", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(143 if TERMINATION.received else 130) from None
     except (
         ValueError,
         OSError,

@@ -37,7 +37,8 @@ def parse(words: Sequence[str]) -> tuple[str, list[str]]:
         elif equals or word.startswith("-"):
             options.append(word if word.startswith("-") else f"--{word}")
         else:
-            raise ValueError(f"{word!r} is no option; options are key=value. usage: {USAGE}")
+            hint = f"did you mean recipe={word}?" if word in recipe_names() else f"usage: {USAGE}"
+            raise ValueError(f"{word!r} is no option; options are key=value. {hint}")
     if name is None:
         raise ValueError(f"no recipe is named; begin with recipe=NAME. usage: {USAGE}")
     check_name(name)

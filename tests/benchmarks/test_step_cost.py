@@ -22,6 +22,7 @@ from toolkit.modules.magnitude_pruning import MagnitudePruning
 from toolkit.modules.movement_pruning import MovementPruning
 from toolkit.modules.proximal_pruning import ProximalPruning
 from toolkit.modules.structured_pruning import StructuredPruning
+from toolkit.modules.wanda_pruning import WandaPruning
 
 # The last step, which fixes the pattern, is left out: it comes once in a run. What comes at every tenth step comes
 # equally often in the steps that are left.
@@ -38,6 +39,7 @@ METHODS: dict[str, tuple[type[FineTuning], dict[str, Any]]] = {
     "movement": (MovementPruning, WHOLE),
     "movement, scores without Adam": (MovementPruning, WHOLE | {"score_optimizer": "sgd"}),
     "soft movement": (MovementPruning, WHOLE | {"mode": "soft"}),
+    "gradual Wanda": (WandaPruning, WHOLE | {"schedule": "gradual"}),
     "structured, Taylor": (StructuredPruning, WHOLE),
     "structured, magnitude": (StructuredPruning, WHOLE | {"importance": "magnitude"}),
     "structured, proximal": (StructuredPruning, WHOLE | {"importance": "proximal"}),
@@ -102,7 +104,7 @@ def clocked(kind: type[FineTuning], options: dict[str, Any], data: TaskData, fol
 
 @pytest.mark.benchmark
 def test_step_cost(tmp_path: Path) -> None:
-    """RPP and gradual pruning add at most 6 % to a step; the goal, also of movement pruning, is 3 %."""
+    """RPP and gradual pruning add at most 5 % to a step, movement pruning 8 %; the goal of all is 3 %."""
     data = TaskData("synthetic_paraphrase", size=1600, batch_size=2 if QUICK else 32)
     clocks = {name: clocked(kind, options, data, tmp_path) for name, (kind, options) in METHODS.items()}
     again = clocked(*METHODS[PLAIN], data, tmp_path)  # At the end as well: what slows down meanwhile shows.
@@ -132,3 +134,4 @@ def test_step_cost(tmp_path: Path) -> None:
     if not QUICK:
         for name in ("RPP, Adam's metric", "gradual magnitude", "gradual curvature"):
             assert ratios[name] <= 1.05, name
+        assert ratios["movement"] <= 1.08

@@ -220,16 +220,20 @@ def test_chunking_counts_the_tag_that_only_its_test_file_has(data_root: Path) ->
 def test_lost_words_are_warned_of_and_kept(make: Any, caplog: pytest.LogCaptureFixture) -> None:
     data = make("upos", max_length=8)
     with caplog.at_level(logging.WARNING):
-        lost = data.lost_labels("test")
-        data.lost_labels("test")
+        rows = torch.arange(len(data.split("test")))
+        lost = data.lost_labels("test", rows)
+        data.lost_labels("test", rows)
     words = sum(len(row["words"]) for row in data.sentences("test"))
     kept = sum(int((batch["labels"] != -100).sum()) for batch in data.test_dataloader())
     missing = int((lost != -100).sum())
     assert missing == words - kept > 0
     assert caplog.text.count(f"split 'test': {missing} words stand behind data.max_length=8 tokens") == 1
-    assert data.lost_labels("test").dtype == torch.int64
-    assert make("upos").lost_labels("test").numel() == 0
-    assert make("sst2").lost_labels("test").numel() == 0
+    assert lost.dtype == torch.int64
+    row = int((lost != -100).any(1).nonzero()[0])
+    tags = [data.task.labels.index(tag) for tag in data.sentences("test")[row]["tags"]]
+    left = int((lost[row] != -100).sum())
+    assert data.lost_labels("test", torch.tensor([row])).tolist() == [tags[-left:]]
+    assert make("upos").lost_labels("test", torch.tensor([0])).shape == (1, 0)
 
 
 def test_splits_are_tokenised_once(make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def test_a_method_has_its_sections_and_a_figure(page: Path) -> None:
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
     places = [next(number for number, heading in enumerate(headings) if heading.startswith(name)) for name in SECTIONS]
     assert places == sorted(places)
+    assert re.search(r"^\$\$$.+?^\$\$$", text, re.MULTILINE | re.DOTALL), "no equation"
     figure = re.search(r"^```\{figure\} (\S+)$", text, re.MULTILINE)
     assert figure is not None
     file = page.parent / figure[1]

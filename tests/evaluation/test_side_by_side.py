@@ -61,6 +61,10 @@ def test_latency_differs_only_beyond_its_spread() -> None:
     assert line("latency, ms", latency_ms=replace(LATENCY, median=20.0)) == ["40 ± 2", "20 ± 2 (-50.0 %)"]
     assert line("latency, ms", latency_ms=replace(LATENCY, median=38.5)) == ["40 ± 2", "38.5 ± 2"]
     assert line("latency, ms", latency_ms=replace(LATENCY, median=30.0, iqr=12.0)) == ["40 ± 2", "30 ± 12"]
+    assert line("latency, ms", latency_ms=replace(LATENCY, median=1234.5, iqr=277.6)) == [
+        "40 ± 2",
+        "1234 ± 278 (+2986.2 %)",
+    ]
 
 
 def test_latency_is_compared_only_if_measured_alike() -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C: the run ends within seconds, says how to go on, leaves no process behind, and goes on to the same weights."""
+"""Ctrl-C and SIGTERM: a run ends in seconds, says how to go on, leaves no process, and goes on to the same weights."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="asks /proc for the processes of a run"),
 ]
 PATIENCE = 900.0  # Seconds until a run has come to what it is to be interrupted in, on a busy machine.
-SECONDS = 60.0  # That it may take to end on a busy machine; a worker of a grid has ten to write its checkpoint.
+SECONDS = 15.0  # That it may take to end on a busy machine; a worker of a grid has ten to write its checkpoint.
 MARK = "TOOLKIT_TEST_OF_INTERRUPTS"
 
 
@@ -60,20 +60,23 @@ def survivors(mark: str) -> list[int]:
     return found
 
 
-def interrupted(words: list[str], mark: str, is_there: Callable[[], Any]) -> str:
-    """Send Ctrl-C once a run has come so far, and return what it said."""
+def interrupted(words: list[str], mark: str, is_there: Callable[[], Any], number: int = signal.SIGINT) -> str:
+    """Send a signal, Ctrl-C by default, once a run has come so far, and return what it said."""
     with started(words, mark) as process:
         limit = time.monotonic() + PATIENCE
         while not is_there():
             assert process.poll() is None, process.stderr.read() if process.stderr else ""
             assert time.monotonic() < limit
             time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGINT)  # As a terminal does, to all processes in the foreground.
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # As a terminal does, to all processes in the foreground.
+        else:
+            process.send_signal(number)  # As schedulers and containers do, to the first process.
         began = time.monotonic()
         _, said = process.communicate(timeout=PATIENCE)
         seconds = time.monotonic() - began
         left = survivors(mark)
-    assert process.returncode == 130, said
+    assert process.returncode == 128 + number, said
     assert seconds < SECONDS
     assert not left
     assert "Traceback" not in said
@@ -89,6 +92,7 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "network"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     ("recipe", "moment"),
     [
@@ -97,29 +101,37 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("layer_analysis", "config.yaml"),
     ],
 )
-def test_a_run_that_is_interrupted_goes_on(recipe: str, moment: str, network: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_interrupted_goes_on(
+    recipe: str, moment: str, number: int, network: Path, tmp_path: Path
+) -> None:
     words, whole, folder = words_of(recipe, network, data__size=640), tmp_path / "whole", tmp_path / "run"
     end(start(words, whole), whole)
-    interrupted([*words, f"output={folder}"], recipe, (folder / moment).exists)
+    interrupted([*words, f"output={folder}"], f"{recipe} {number}", (folder / moment).exists, number)
     assert not (folder / "report.json").exists()
     end(start([*words, "resume=true"], folder), folder)
     assert results(folder) == results(whole)
 
 
-def test_a_grid_that_is_interrupted_goes_on(network: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_grid_that_is_interrupted_goes_on(number: int, network: Path, tmp_path: Path) -> None:
     words, whole, folder = words_of("compare", network), tmp_path / "whole", tmp_path / "run"
     end(start(words, whole), whole)
-    interrupted([*words, f"output={folder}"], "compare", lambda: list(folder.glob("cells/*/run/checkpoints")))
+
+    def begun() -> list[Path]:
+        return list(folder.glob("cells/*/run/checkpoints"))
+
+    interrupted([*words, f"output={folder}"], f"compare {number}", begun, number)
     assert not (folder / "compare.json").exists()
     end(start([*words, "resume=true"], folder), folder)
     assert results(folder) == results(whole)
 
 
-def test_two_processes_that_are_interrupted_go_on(network: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_two_processes_that_are_interrupted_go_on(number: int, network: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     words = words_of("fine_tuning", network, trainer__strategy="ddp", trainer__devices=2, trainer__max_epochs=20)
     words.append(f"output={folder}")
-    interrupted(words, "ddp", (folder / "checkpoints/model/last.ckpt").exists)
+    interrupted(words, f"ddp {number}", (folder / "checkpoints/model/last.ckpt").exists, number)
     done = subprocess.run(
         [sys.executable, "-m", "toolkit.run", *words, "resume=true"], capture_output=True, text=True, check=False
     )

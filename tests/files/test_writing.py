@@ -1,5 +1,6 @@
 """Files and folders are there as a whole or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,25 @@ def test_a_folder_replaces_the_earlier_one_and_its_files(tmp_path: Path) -> None
             (staged / name).touch()
         assert [path.name for path in folder.iterdir()] == [name]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_files_are_readable_as_the_user_wishes(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "model") as staged:
+            staged.mkdir()
+            (staged / "private").touch(mode=0o600)
+            (staged / "program").touch(mode=0o700)
+            (tmp_path / "elsewhere").touch(mode=0o600)
+            (staged / "link").symlink_to(tmp_path / "elsewhere")
+        with replacing(tmp_path / "file") as staged:
+            staged.touch(mode=0o600)
+    finally:
+        os.umask(before)
+    modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("model/private", "model/program", "file")}
+    assert modes == {"model/private": 0o640, "model/program": 0o740, "file": 0o640}
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o600
 
 
 def test_what_raises_leaves_the_earlier_one(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from lightning import Trainer, seed_everything
 from torch import nn
 from transformers import XLNetConfig, XLNetModel
+from transformers.modeling_outputs import TokenClassifierOutput
 
 from toolkit.data import TaskData
+from toolkit.evaluation.judging import judge
 from toolkit.modules.distillation import Distillation
 from toolkit.modules.fine_tuning import FineTuning
 from toolkit.modules.labels import label_loss, rows_with_labels
@@ -39,6 +41,31 @@ def test_learning_rate_rises_and_falls_by_steps(
     steps, warmup = 36, 9
     expected = [0.5e-3 * min(step / warmup, (steps - step) / (steps - warmup)) for step in range(steps)]
     assert rates == pytest.approx(expected)
+
+
+def test_spans_that_are_cut_off_are_wrong_in_the_log_as_in_the_report(
+    tiny_network: Path, make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a tagger that is right about every word that it is shown, spans that reach over the cut included."""
+    data = TaskData("synthetic_entities", network=str(tiny_network), size=300, max_length=12)
+    module = FineTuning(data.task, str(tiny_network))
+    answers = {tuple(row["input_ids"]): row["labels"] for row in data.split("test")}
+
+    def right(input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: object) -> TokenClassifierOutput:
+        logits = torch.zeros(*input_ids.shape, len(data.task.labels))
+        for place, (ids, mask) in enumerate(zip(input_ids, attention_mask.bool(), strict=True)):
+            labels = torch.tensor(answers[tuple(ids[mask].tolist())]).clamp(min=0)
+            logits[place, torch.arange(len(labels)), labels] = 1.0
+        return TokenClassifierOutput(logits=logits)
+
+    monkeypatch.setattr(module.network, "forward", right)
+    (logged,) = make_trainer().test(module, datamodule=data, verbose=False)
+    scores = judge(module.network, data).scores()
+    assert {f"test_{name}": value for name, value in scores.items()} == pytest.approx(logged)
+    labels, rows = data.task.labels, data.split("test")
+    crossing = sum(1 for lost in rows["lost"] if lost and labels[lost[0]].startswith("I-"))
+    assert crossing > 0  # Else nothing would be told apart.
+    assert 0 < scores["span_f1"] < 1
 
 
 @pytest.mark.parametrize("name", ["synthetic_sentiment", "synthetic_similarity", "synthetic_pos"])

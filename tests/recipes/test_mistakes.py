@@ -33,8 +33,17 @@ from toolkit.tasks import find_task
             "leave it out",
         ),
         (["recipe=neuron_selection", "model.selection.delta=2"], "selection.delta"),
+        (
+            ["recipe=layer_dropping", "data.task=sst2", "data.dev=official", "model.score=probe"],
+            "layers on the very set that they are judged on",
+        ),
         (["recipe=layer_dropping", "model.keep=9"], "model.keep is 9"),
+        (["recipe=layer_dropping", "model.keep=two"], "model.keep is 'two', but must be a whole number or null"),
+        (["recipe=fine_tuning", "data.batch_size=1.5"], "data.batch_size is '1.5', but must be a whole number"),
+        (["recipe=proximal_pruning", "model.exponent=up"], "is 'up', but must be rising or a number"),
+        (["recipe=proximal_pruning", "model.sparsity=80"], "but got 80.0; for 80 % give 0.8."),
         (["verbose"], "'verbose' is no option"),
+        (["proximal_pruning"], "did you mean recipe=proximal_pruning?"),
         (["data.task=sst2"], "begin with recipe=NAME"),
     ],
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import datasets
+from lightning.pytorch.utilities import rank_zero_info
 
 from toolkit.data.data_sets import check_columns, load_data_set
 from toolkit.data.glue import read_label, text_names
@@ -56,6 +58,8 @@ def read_hub(task: Task, split: str) -> list[dict[str, Any]]:
 
 
 def _load(task: str, hub: Hub, split: str, place: str) -> datasets.Dataset:
+    if not Path(hub.path).exists():  # Without a connection, its library tries for half a minute before it gives up.
+        rank_zero_info(f"task {task!r}: no local files (data.root, TOOLKIT_DATA); asking the hub for {place}")
     try:
         if hub.revision == "refs/convert/parquet":
             files = {split: f"{hub.name or 'default'}/{split}/*.parquet"}

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from toolkit.data.batching import BatchLoader, Collate, evaluation_loader, training_loader
@@ -36,7 +37,8 @@ class TaskData(LightningDataModule):
     alone; the order of the training batches depends on the run's seed and the epoch.
 
     Args:
-        task: Name of a task, or a task of your own.
+        task: Name of a task, such as ``mrpc`` or ``upos`` (an unknown one is answered by all names), or a task of your
+            own.
         network: The network whose tokenizer is used.
         root: Folder of the data files; without it the folder that the environment variable TOOLKIT_DATA names, then
             the current folder if it holds them, then the Hugging Face hub.
@@ -118,6 +120,7 @@ class TaskData(LightningDataModule):
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._splits: dict[str, datasets.Dataset] = {}
         self._fingerprints: dict[str, str] = {}
+        self._lost: dict[str, list[list[int]]] = {}
 
     @property
     def task(self) -> Task:
@@ -211,23 +214,23 @@ class TaskData(LightningDataModule):
         """Of every split that a run reads, by its name."""
         return {split: self.fingerprint(split) for split in ("train", "dev", *self.splits)}
 
-    def lost_labels(self, split: str) -> Tensor:
-        """Label ids of the words of a tagging split that ``max_length`` cut off.
+    def lost_labels(self, split: str, rows: Tensor) -> Tensor:
+        """Label ids of the words of tagged sentences that ``max_length`` cut off.
 
-        The network makes no prediction for them. A score that is to count them as errors, as it should, updates the
-        metrics with -1, which is no label, as the prediction for each.
+        The network makes no prediction for them. A score that is to count them as errors, as it should, appends them to
+        the labels of their sentences, with -1, which is no label, as the prediction for each.
 
         Args:
             split: ``train``, ``dev``, or one of `splits`.
+            rows: (B,) numbers of the sentences, as ``index`` of a batch gives them.
 
         Returns:
-            Label ids (B, T), one row for each sentence that lost words, padded by -100.
+            (B, T) of the sentence that lost most, padded by -100.
         """
-        lost = [labels for labels in self.split(split)["lost"] if labels] if self.task.kind == "tagging" else []
-        table = torch.full((len(lost), max(map(len, lost), default=0)), IGNORED)
-        for row, labels in enumerate(lost):
-            table[row, : len(labels)] = torch.tensor(labels)
-        return table
+        if split not in self._lost:
+            self._lost[split] = list(self.split(split)["lost"]) if self.task.kind == "tagging" else []
+        lost = [torch.tensor(self._lost[split][row], dtype=torch.int64) for row in rows.tolist()]
+        return pad_sequence(lost, batch_first=True, padding_value=IGNORED)
 
     def loader(self, split: str) -> BatchLoader:
         """Every row of a split once, unshuffled, longest first, the same on every process.

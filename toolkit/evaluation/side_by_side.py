@@ -100,7 +100,11 @@ def _latency(row: Row, dense: Row) -> str:
         noise = max(latency["iqr"], reference["iqr"])
         if abs(latency["median"] - reference["median"]) > noise:
             change = _change(latency["median"], reference["median"])
-    return f"{latency['median']:.3g} ± {latency['iqr']:.2g}{change}"
+    return f"{_digits(latency['median'], 3)} ± {_digits(latency['iqr'], 2)}{change}"
+
+
+def _digits(value: float, digits: int) -> str:
+    return f"{value:.{digits}g}" if value < 10**digits - 0.5 else f"{value:.0f}"
 
 
 def _conditions(latency: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Files and folders that are there as a whole or not at all: written beside their place, then renamed."""
 
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,9 +30,21 @@ def replacing(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as beside:
         staged = Path(beside) / path.name
         yield staged
+        _grant_reading(staged, Path(beside) / "ordinary")
         if path.is_dir():
             path.rename(Path(beside) / _REPLACED)
         staged.replace(path)
+
+
+def _grant_reading(staged: Path, ordinary: Path) -> None:
+    """Give all files the permissions of ordinary new ones: safetensors and `tempfile` keep theirs from other users."""
+    ordinary.touch()
+    permissions = stat.S_IMODE(ordinary.stat().st_mode)
+    for file in (staged, *staged.rglob("*")):
+        if file.is_file() and not file.is_symlink():
+            own = stat.S_IMODE(file.stat().st_mode)
+            if own | permissions != own:
+                file.chmod(own | permissions)
 
 
 def write_text(file: Path, text: str) -> None:

@@ -339,19 +339,21 @@ class FineTuning(LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _score(self, batch: Mapping[str, Tensor], split: str) -> None:
-        logits = self.network(**network_inputs(batch)).logits.float()
+        logits, targets = self.network(**network_inputs(batch)).logits.float(), batch["labels"]
         if self.task.kind == "tagging":
             logits = logits.argmax(-1)
+            data = getattr(self.trainer, "datamodule", None)
+            if isinstance(data, TaskData):
+                # Words behind max_length, in their sentences: -1 is no label, hence an error.
+                lost = data.lost_labels(split, batch["index"]).to(targets.device)
+                logits = torch.cat([logits, torch.full_like(lost, -1)], dim=1)
+                targets = torch.cat([targets, lost], dim=1)
         elif self.task.kind == "regression":
             logits = logits.squeeze(-1)
         # Moved here, not registered as a submodule: a module's precision would cast the metric's sums.
-        self.metrics[split].to(self.device).update(logits, batch["labels"])
+        self.metrics[split].to(self.device).update(logits, targets)
 
     def _log_scores(self, split: str) -> None:
-        data = getattr(self.trainer, "datamodule", None)
-        if self.task.kind == "tagging" and isinstance(data, TaskData):
-            lost = data.lost_labels(split).to(self.device)  # Words behind max_length: -1 is no label, hence an error.
-            self.metrics[split].update(torch.full_like(lost, -1), lost)
         scores = self.metrics[split].compute()
         self.log_dict({f"{split}_{name}": value.float() for name, value in scores.items()}, prog_bar=True)
         self.metrics[split].reset()

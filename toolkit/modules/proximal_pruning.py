@@ -164,7 +164,9 @@ class ProximalPruning(WeightPruning):
             norms = []
             for name, weight in self.weights.items():
                 sizes = self._sizes(weight)
-                importance = self.importances.get(name, reweight(sizes.detach(), exponent, self.epsilon))
+                importance = self.importances.get(name)
+                if importance is None:
+                    importance = reweight(sizes.detach(), exponent, self.epsilon)
                 norms.append((importance * sizes).sum() * (weight.numel() // sizes.numel()))
             loss = loss + self.gamma * torch.stack(norms).sum()
         return loss

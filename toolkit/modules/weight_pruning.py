@@ -69,7 +69,10 @@ class WeightPruning(FineTuning, ABC):
                 )
             sparsity = lies.sparsity
         if sparsity is not None and not 0 <= sparsity < 1:
-            raise ValueError(f"model.sparsity must lie in [0, 1), the share of weights to prune, but got {sparsity}.")
+            hint = f"; for {sparsity:g} % give {sparsity / 100:g}" if 1 < sparsity < 100 else ""
+            raise ValueError(
+                f"model.sparsity must lie in [0, 1), the share of weights to prune, but got {sparsity}{hint}."
+            )
         check_window(prune_start, prune_fraction)
         super().__init__(task, network, training, distillation)
         self.targets = targets

@@ -19,6 +19,7 @@ from toolkit.options.messages import explain
 from toolkit.options.precision import supported_precision
 from toolkit.options.words import as_options
 from toolkit.options.yaml_options import LOADER
+from toolkit.runs.termination import TakeTermination
 
 BUILT = {"model", "data", "trainer", "name", "config"}  # Fields of a recipe that are built, not given as options.
 # A misspelt option is an error, not a guess, and so is a key that is given twice.
@@ -100,6 +101,7 @@ class RecipeCLI(LightningCLI):
         bar = any(isinstance(callback, RichProgressBar) for callback in callbacks)
         if options.enable_progress_bar is not False and not bar:
             callbacks.append(ProgressBar())
+        callbacks.append(TakeTermination())
         stages_own = kwargs.pop("logger", False)
         # As the callbacks, a logger is each stage's own: of one for all, nobody could tell the stages apart.
         own = stages_own is False or options.logger is None

@@ -15,6 +15,15 @@ UNKNOWN = r"unrecognized arguments: -*([\w.]+)|[Kk]ey \"?([\w.]+)\"? is not expe
 CHOICE = r"Parser key \"([\w.]+)\":\s+Expected a (?:typing\.)?Literal\[([^\]]+)\]\. Got value: (.+?)\s*$"
 
 
+# How it says that a value is of another type than an option takes, or of none of several.
+TYPE = r"Parser key \"([\w.]+)\": Expected a (<class '\w+'>)\. Got value: (.+)$"
+TYPES = r"Parser key \"([\w.]+)\": Does not validate .*? Subtypes: \[(.+)\] Errors: .* Given value: (.+)$"
+KINDS = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null",
+    "list": "a list such as [a,b]", "tuple": "a list such as [a,b]", "dict": "a mapping such as {a: b}",
+}  # fmt: skip
+
+
 def explain(name: str, message: str, parser: Any) -> str:
     """Shorten a parser's message and name the nearest valid option.
 
@@ -33,12 +42,29 @@ def explain(name: str, message: str, parser: Any) -> str:
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"{choice[1]} is {choice[3]!r}, but must be one of {', '.join(possible)}{hint}"
     unknown = re.search(UNKNOWN, message)
+    if unknown is None and (wrong := _wrong_type(" ".join(message.split()))):
+        return wrong
     if unknown is None:
         return " ".join(message.split())
     key = next(filter(None, unknown.groups()))
     near = nearest(key, flatten(parser.get_defaults().as_dict()))
     hint = f"; did you mean {near}?" if near else f"; see python -m toolkit.run recipe={name} --help"
     return f"recipe {name} has no option {key}{hint}"
+
+
+def _wrong_type(message: str) -> str | None:
+    """Say what an option takes, if the message is about that and names nothing but plain types and choices."""
+    found = re.search(TYPE, message) or re.search(TYPES, message)
+    if found is None:
+        return None
+    key, types, value = found.groups()
+    classes = re.findall(r"<class '([^']+)'>", types)
+    choices = [choice for listed in re.findall(r"Literal\[([^\]]+)\]", types) for choice in listed.split(", ")]
+    rest = re.sub(r"<class '[^']+'>|(typing\.)?Literal\[[^\]]+\]", "", types).strip(" ,")
+    if rest or not set(classes) <= KINDS.keys():
+        return None
+    wanted = list(dict.fromkeys([*(choice.strip("'") for choice in choices), *(KINDS[name] for name in classes)]))
+    return f"{key} is {value!r}, but must be {', '.join(wanted[:-1])}{' or ' if len(wanted) > 1 else ''}{wanted[-1]}"
 
 
 def nearest(key: str, options: Mapping[str, Any]) -> str | None:

@@ -214,7 +214,7 @@ def penalty_for_sparsity(resistances: Tensor, sparsity: float, step_sum: float) 
             "Expected weights and a positive sum of learning rates, "
             f"but got {resistances.numel()} weights and {step_sum}."
         )
-    rank = int(sparsity * resistances.numel())
+    rank = round(sparsity * resistances.numel())  # As many as the final pattern has.
     if rank == 0:
         return 0.0
     return float(smallest(resistances.flatten(), rank)) / step_sum
