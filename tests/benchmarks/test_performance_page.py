@@ -104,7 +104,9 @@ def test_sections_of_what_is_not_measured_again_stay(folder: Path) -> None:
 def test_every_goal_missed_on_the_page_has_its_reason() -> None:
     tables = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
     on_page = sections(tables)
-    assert set(on_page) == set(ORDER)
+    absent = [name.replace("_", " ") for name in ORDER if name not in on_page]
+    assert on_page.keys() <= set(ORDER)
+    assert not absent or f"Not measured yet: {', '.join(absent)}." in tables
     reasons: Reasons = yaml.safe_load(REASONS.read_text(encoding="utf-8"))
     rows = {
         (name, line.split("|")[1].strip())

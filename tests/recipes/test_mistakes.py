@@ -41,6 +41,7 @@ from toolkit.tasks import find_task
         (["recipe=layer_dropping", "model.keep=two"], "model.keep is 'two', but must be a whole number or null"),
         (["recipe=fine_tuning", "data.batch_size=1.5"], "data.batch_size is '1.5', but must be a whole number"),
         (["recipe=proximal_pruning", "model.exponent=up"], "is 'up', but must be rising or a number"),
+        (["recipe=proximal_pruning", "model.exponent=rising"], "Give model.reweight_interval=50 or so."),
         (["recipe=proximal_pruning", "model.sparsity=80"], "but got 80.0; for 80 % give 0.8."),
         (["verbose"], "'verbose' is no option"),
         (["proximal_pruning"], "did you mean recipe=proximal_pruning?"),

@@ -126,6 +126,11 @@ class ProximalPruning(WeightPruning):
                 "model.interval and model.reweight_interval must be positive, "
                 f"but got {interval} and {reweight_interval}."
             )
+        if exponent == "rising" and reweight_interval == 1:
+            raise ValueError(
+                "model.exponent=rising is the number of the outer iteration, but model.reweight_interval=1 begins one "
+                "at every step: the exponent would soon make all weights alike. Give model.reweight_interval=50 or so."
+            )
         if metric == "euclidean":
             refuse_idle(ProximalPruning, {"floor": floor}, "model.metric=euclidean")
         super().__init__(task, network, targets, sparsity, pattern, prune_start, prune_fraction, training, distillation)
