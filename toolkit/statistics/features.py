@@ -194,7 +194,10 @@ def extract_features(
         if _is_first_process():
             _prepare(beside, plan)
         writer = _Writer(beside / "states.npy")
-        collect(network, data, [writer, *statistics], resume_file=beside / _PASS, **options)
+        collect(
+            network, data, [writer, *statistics],
+            resume_file=beside / _PASS, fingerprint=str(plan["network"]), **options,
+        )  # fmt: skip
         writer.close()
         if _is_first_process():
             if statistics:
