@@ -21,7 +21,7 @@ from toolkit.models.loading import load_network
 from toolkit.models.pretrained import resolve_network
 from toolkit.statistics.features import extract_features
 
-SENTENCES, ROUNDS = (50, 1) if QUICK else (500, 5)
+SENTENCES, ROUNDS = (50, 1) if QUICK else (500, 8)
 BESIDE_NEUROX = 20 if QUICK else 200
 
 
