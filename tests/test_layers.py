@@ -11,7 +11,7 @@ ROOT = Path(toolkit.__file__).parent
 
 # From what knows least to what knows most. What is on one line does not import each other.
 LAYERS = [
-    {"files", "tasks", "catalogue"},
+    {"files", "tasks", "catalogue", "termination"},
     {"metrics", "models", "console"},
     {"data", "pruning", "options"},
     {"evaluation"},

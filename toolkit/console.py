@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 from rich.text import Text
 
-from toolkit.runs.termination import TERMINATION
+from toolkit.termination import TERMINATION
 
 READABLE = {".csv", ".html", ".json", ".md", ".png"}
 

@@ -19,7 +19,7 @@ from toolkit.options.messages import explain
 from toolkit.options.precision import supported_precision
 from toolkit.options.words import as_options
 from toolkit.options.yaml_options import LOADER
-from toolkit.runs.termination import TakeTermination
+from toolkit.termination import TakeTermination
 
 BUILT = {"model", "data", "trainer", "name", "config"}  # Fields of a recipe that are built, not given as options.
 # A misspelt option is an error, not a guess, and so is a key that is given twice.
