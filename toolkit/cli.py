@@ -42,7 +42,7 @@ def main(args: Sequence[str] | None = None) -> None:
         args: Words of the command line, those of this process by default.
 
     Raises:
-        SystemExit: With 1 after an error, which is printed; with 130 after Ctrl-C.
+        SystemExit: With 1 after an error, which is printed; with 130 after Ctrl-C, 143 after SIGTERM.
     """
     args = sys.argv[1:] if args is None else args
     with user_errors():

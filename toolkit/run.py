@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> None:
         words: Of the command line, those of this process by default.
 
     Raises:
-        SystemExit: With 1 after an error, which is printed; with 130 after Ctrl-C.
+        SystemExit: With 1 after an error, which is printed; with 130 after Ctrl-C, 143 after SIGTERM.
     """
     words = sys.argv[1:] if words is None else words
     if not set(words) - {"-h", "--help"}:
